@@ -1,0 +1,121 @@
+/* nbdclone: fetch from the source, and store.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A fetch holds no claim (see claims.h); what it brought is stored only where
+ * nobody was faster.  A fetch that failed is never stored (lesson 16).
+ */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "copy.h"
+#include "store.h"
+
+void
+fetch_start (struct clone *c, struct fetch *f, void *buf, uint64_t length,
+             uint64_t offset)
+{
+  struct destination *d = c->destination;
+  const uint64_t end = offset + length;
+  uint64_t from_source = 0;
+
+  f->started = false;
+  f->err = 0;
+  if (offset < c->source->size)
+    from_source = end < c->source->size ? length : c->source->size - offset;
+  if (from_source < length &&
+      d->ops->read (d, (uint8_t *) buf + from_source,
+                    (uint32_t) (length - from_source), offset + from_source,
+                    &f->err) == -1)
+    return;
+  if (from_source) {
+    f->started = true;
+    source_start_read (c->source, &f->wait, buf, from_source, offset);
+  }
+}
+
+int
+fetch_finish (struct clone *c, struct fetch *f)
+{
+  int err;
+
+  if (!f->started)
+    return f->err;
+  err = source_finish (&f->wait);
+  if (err == 0)
+    atomic_fetch_add_explicit (&c->bytes_fetched, f->wait.request.length,
+                               memory_order_relaxed);
+  return err;
+}
+
+static enum copy_result
+source_result (int err)
+{
+  switch (err) {
+  case 0:
+    return COPY_OK;
+  case ENOTCONN:
+    return COPY_SOURCE_AWAY;
+  case ESHUTDOWN:
+    return COPY_STOPPED;
+  default:
+    return COPY_SOURCE_BAD;
+  }
+}
+
+static enum copy_result
+destination_result (int err)
+{
+  return err == ENOSPC || err == EDQUOT ? COPY_DESTINATION_FULL
+                                        : COPY_DESTINATION_BAD;
+}
+
+static enum copy_result
+fetch (struct clone *c, void *buf, uint64_t length, uint64_t offset)
+{
+  struct fetch f;
+
+  fetch_start (c, &f, buf, length, offset);
+  return source_result (fetch_finish (c, &f));
+}
+
+/* A region that is larger than a batch, in pieces. */
+static enum copy_result
+copy_large_region (struct clone *c, uint64_t region, uint8_t *buf, int *err)
+{
+  const uint64_t end = region_start (&c->geometry, region + 1);
+  uint64_t at = region_start (&c->geometry, region);
+  bool hydrated = false;
+
+  while (at < end && !hydrated) {
+    const uint32_t n = end - at < c->batch ? (uint32_t) (end - at) : c->batch;
+    enum copy_result result = fetch (c, buf, n, at);
+
+    if (result != COPY_OK)
+      return result;
+    if (store_piece (c, region, buf, at, n, at + n == end, &hydrated, err) ==
+        -1)
+      return destination_result (*err);
+    at += n;
+  }
+  return COPY_OK;
+}
+
+enum copy_result
+copy_regions (struct clone *c, struct regions r, uint8_t *buf, int *err)
+{
+  const uint64_t start = region_start (&c->geometry, r.first);
+  const uint64_t length = region_start (&c->geometry, r.end) - start;
+  enum copy_result result;
+
+  *err = EIO;
+  if (length > c->batch)
+    return copy_large_region (c, r.first, buf, err);
+
+  result = fetch (c, buf, length, start);
+  if (result == COPY_OK && store_fetched (c, r, buf, err) == -1)
+    return destination_result (*err);
+  return result;
+}

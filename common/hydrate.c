@@ -1,0 +1,572 @@
+/* nbdclone: hydration in the background.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * `threshold` threads each do one piece of work at a time.  What is next is
+ * decided under one lock, in this order:
+ *
+ *   1. what clients asked for (a queue of limited length);
+ *   2. the sweep: a cursor that goes from the start of the disk to its end and
+ *      takes what the bitmap shows as missing and nobody is copying just now.
+ *
+ * The sweep asks the source for its extents well ahead, and what they say is
+ * zero is not fetched.
+ *
+ * When the cursor has reached the end and the last copy has ended, the round is
+ * over.  What is missing then has failed, or was passed over, and the next round
+ * finds it.  So failures need no list: a batch that the source could not read is
+ * split until only bad regions are left out (lesson 21), and they just stay
+ * missing.  After a round with failures there is a pause, longer each time, and
+ * after MAX_FAILED_ROUNDS of them in a row what is left is parked.
+ *
+ * A copy that failed because the source is away or the destination is full puts
+ * the cursor back and makes all wait for a moment.  It is nobody's failure.
+ *
+ * While clients need the source, only one copy is in flight (lesson 20: one, not
+ * none).  The moment of the last need counts too, since a client that waits for
+ * one answer before it asks again would look idle between the two.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "copy.h"
+#include "hydrate.h"
+#include "log.h"
+#include "store.h"
+
+#define MAX_FAILED_ROUNDS 5
+#define ROUND_PAUSE_US UINT64_C (1000000)   /* after the first; doubles */
+#define TROUBLE_PAUSE_US UINT64_C (1000000) /* source away, destination full */
+#define YIELD_US UINT64_C (20000)
+
+/* Extents are asked for in pieces of this size (NBD's lengths have 32 bits),
+ * when less than the second is known ahead of the cursor.
+ */
+#define MAP_PIECE (UINT64_C (0x100000000) - (1 << 20))
+#define MAP_AHEAD (UINT64_C (256) << 20)
+#define MAP_ANSWER_MAX 4096
+
+struct work {
+  enum { WORK_COPY, WORK_ZERO, WORK_EXTENTS } kind;
+  struct regions regions;
+  bool swept;                   /* by the sweep, not for a client */
+  uint64_t map_offset;          /* WORK_EXTENTS */
+};
+
+int
+hydrate_init (struct hydrate *h, struct clone *clone, unsigned threshold,
+              uint64_t rate, bool sweeping)
+{
+  assert (threshold > 0 && threshold <= HYDRATE_THRESHOLD_MAX);
+  *h = (struct hydrate) {
+    .clone = clone, .threshold = threshold, .rate = rate,
+    .sweeping = sweeping,
+  };
+  pthread_mutex_init (&h->lock, NULL);
+  clock_cond_init (&h->wake);
+  h->active = calloc (threshold, sizeof *h->active);
+  h->threads = calloc (threshold, sizeof *h->threads);
+  if (h->active == NULL || h->threads == NULL) {
+    hydrate_destroy (h);
+    return ENOMEM;
+  }
+  return 0;
+}
+
+void
+hydrate_destroy (struct hydrate *h)
+{
+  assert (h->n_threads == 0);
+  free (h->active);
+  free (h->threads);
+  pthread_mutex_destroy (&h->lock);
+  pthread_cond_destroy (&h->wake);
+}
+
+/* Most bytes in one copy: no more than an eighth of a second's worth where
+ * there is a rate limit, so that it is kept evenly.
+ */
+static uint64_t
+copy_size (const struct hydrate *h)
+{
+  const uint64_t region = geometry_region_size (&h->clone->geometry);
+  uint64_t size = h->clone->batch;
+
+  if (h->rate && h->rate / 8 < size)
+    size = h->rate / 8;
+  return size < region ? region : size;
+}
+
+/* Is somebody copying region r?  Then *end is where that ends.  If not, it is
+ * where the next copy begins, at most as far as it was.
+ */
+static bool
+is_active (const struct hydrate *h, uint64_t r, uint64_t *end)
+{
+  unsigned i;
+
+  for (i = 0; i < h->threshold; ++i) {
+    const struct regions a = h->active[i];
+
+    if (regions_empty (a))
+      continue;
+    if (a.first <= r && r < a.end) {
+      *end = a.end;
+      return true;
+    }
+    if (r < a.first && a.first < *end)
+      *end = a.first;
+  }
+  return false;
+}
+
+/* The next piece that clients have asked for and that is still missing. */
+static bool
+take_from_queue (struct hydrate *h, struct work *work)
+{
+  const uint64_t most = copy_size (h) >> h->clone->geometry.shift;
+
+  while (h->queue_count > 0) {
+    struct regions *q = &h->queue[h->queue_first];
+    uint64_t end = q->end;
+    bool hydrated = true;
+    uint64_t n = 0;
+
+    if (!regions_empty (*q)) {
+      if (is_active (h, q->first, &end)) {
+        q->first = end;
+        continue;
+      }
+      n = bitmap_run (h->clone->bitmap, q->first, end, &hydrated);
+      if (!hydrated && n > most)
+        n = most;
+    }
+    work->regions = (struct regions) { q->first, q->first + n };
+    q->first += n;
+    if (regions_empty (*q)) {
+      h->queue_first = (h->queue_first + 1) % HYDRATE_QUEUE_MAX;
+      h->queue_count--;
+    }
+    if (!hydrated) {
+      work->kind = WORK_COPY;
+      work->swept = false;
+      return true;
+    }
+  }
+  return false;
+}
+
+/* All copies of a round have ended: begin the next one, or not. */
+static void
+end_round (struct hydrate *h)
+{
+  const uint64_t missing =
+      bitmap_regions (h->clone->bitmap) - bitmap_count (h->clone->bitmap);
+
+  if (missing == 0)
+    return;
+  if (h->round_failures == 0)
+    h->failed_rounds = 0;
+  else {
+    h->failed_rounds++;
+    if (h->failed_rounds >= MAX_FAILED_ROUNDS) {
+      h->parked = missing;
+      log_error ("gave up on %" PRIu64 " regions for now, after %u attempts: "
+                 "the source or the destination fails there; a client's read "
+                 "or a restart tries again", missing, h->failed_rounds);
+      return;
+    }
+    h->pause_until_us = h->clone->clock->now_us (h->clone->clock) +
+                        (ROUND_PAUSE_US << (h->failed_rounds - 1));
+  }
+  h->round_failures = 0;
+  h->source_complained = false;
+  h->cursor = 0;
+  extent_map_reset (&h->map, 0);
+  pthread_cond_broadcast (&h->wake);
+}
+
+/* What do the source's extents say about the region at the cursor?  Shortens
+ * the range to what is of one kind.  false if they have to be asked for first.
+ */
+static bool
+apply_map (struct hydrate *h, struct regions *r, bool *zero)
+{
+  const struct geometry *g = &h->clone->geometry;
+  const uint64_t offset = region_start (g, r->first);
+  uint64_t end;
+
+  *zero = false;
+  if (h->map_useless)
+    return true;
+  if (!extent_map_find (&h->map, offset, zero, &end)) {
+    if (!h->map_busy)
+      extent_map_reset (&h->map, offset);
+    return false;
+  }
+  if (*zero) {
+    const struct regions covered = regions_covered (g, offset, end - offset);
+
+    if (!regions_empty (covered)) {
+      if (covered.end < r->end)
+        r->end = covered.end;
+      return true;
+    }
+    *zero = false;              /* the region is zero in part */
+    end = region_start (g, r->first + 1);
+  }
+  /* Data up to the next extent that is zero, and the region in between. */
+  if (end < region_start (g, r->end))
+    r->end = regions_touched (g, offset, end - offset).end;
+  return true;
+}
+
+static struct work
+extents_work (struct hydrate *h)
+{
+  h->map_busy = true;
+  return (struct work) { .kind = WORK_EXTENTS, .map_offset = h->map.to };
+}
+
+/* The sweep's next piece; false if there is none now. */
+static bool
+take_from_sweep (struct hydrate *h, struct work *work)
+{
+  struct clone *c = h->clone;
+  const struct geometry *g = &c->geometry;
+  const uint64_t regions = bitmap_regions (c->bitmap);
+
+  while (h->cursor < regions) {
+    struct regions r = { h->cursor, regions };
+    bool hydrated, zero;
+    uint64_t most;
+
+    r.end = r.first + bitmap_run (c->bitmap, r.first, r.end, &hydrated);
+    if (hydrated || is_active (h, r.first, &r.end)) {
+      h->cursor = r.end;
+      continue;
+    }
+    if (!apply_map (h, &r, &zero)) {
+      if (h->map_busy)
+        return false;           /* the answer wakes us up */
+      *work = extents_work (h);
+      return true;
+    }
+    extent_map_forget (&h->map, region_start (g, r.first));
+    if (!h->map_useless && !h->map_busy && h->map.to < c->source->size &&
+        h->map.to < region_start (g, r.first) + MAP_AHEAD &&
+        extent_map_room (&h->map) >= MAP_ANSWER_MAX) {
+      *work = extents_work (h);
+      return true;
+    }
+
+    most = (zero ? STORE_ZERO_MAX : copy_size (h)) >> g->shift;
+    if (most == 0)
+      most = 1;
+    if (r.end - r.first > most)
+      r.end = r.first + most;
+    h->cursor = r.end;
+    *work = (struct work) {
+      .kind = zero ? WORK_ZERO : WORK_COPY, .regions = r, .swept = true,
+    };
+    return true;
+  }
+
+  if (h->n_active == 0 && h->parked == 0) {
+    end_round (h);
+    return h->cursor == 0 && h->pause_until_us == 0 &&
+           take_from_sweep (h, work);
+  }
+  return false;
+}
+
+/* Until when must we wait before a copy may begin?  0 if it may now, UINT64_MAX
+ * if until something happens.
+ */
+static uint64_t
+wait_for (struct hydrate *h, uint64_t now)
+{
+  struct clone *c = h->clone;
+  const uint64_t client =
+      atomic_load_explicit (&h->client_us, memory_order_relaxed);
+
+  if (commit_failed (&c->commit))
+    return UINT64_MAX;
+  if (h->pause_until_us) {
+    if (now < h->pause_until_us)
+      return h->pause_until_us;
+    h->pause_until_us = 0;
+  }
+  if (h->rate && now < h->rate_next_us)
+    return h->rate_next_us;
+  if (h->n_active > 0) {
+    if (atomic_load_explicit (&c->clients, memory_order_relaxed) > 0)
+      return now + YIELD_US;
+    if (client && now < client + YIELD_US)
+      return client + YIELD_US;
+  }
+  return 0;
+}
+
+static void
+account_rate (struct hydrate *h, uint64_t now, struct regions r)
+{
+  const struct geometry *g = &h->clone->geometry;
+  const uint64_t bytes = region_start (g, r.end) - region_start (g, r.first);
+
+  if (h->rate == 0)
+    return;
+  if (h->rate_next_us < now)
+    h->rate_next_us = now;
+  h->rate_next_us += (uint64_t) ((double) bytes * 1e6 / (double) h->rate);
+}
+
+/* Wait for work and take it; false when it is time to end. */
+static bool
+next_work (struct hydrate *h, unsigned self, struct work *work)
+{
+  struct clock *clock = h->clone->clock;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+  while (!h->stop) {
+    const uint64_t now = clock->now_us (clock);
+    uint64_t until = wait_for (h, now);
+
+    if (until == 0) {
+      if (take_from_queue (h, work) ||
+          (h->sweeping && take_from_sweep (h, work))) {
+        if (work->kind != WORK_EXTENTS) {
+          h->active[self] = work->regions;
+          h->n_active++;
+        }
+        if (work->kind == WORK_COPY)
+          account_rate (h, now, work->regions);
+        return true;
+      }
+      until = h->pause_until_us ? h->pause_until_us : UINT64_MAX;
+    }
+    if (until == UINT64_MAX)
+      pthread_cond_wait (&h->wake, &h->lock);
+    else
+      clock->wait_until (clock, &h->wake, &h->lock, until);
+  }
+  return false;
+}
+
+/* Copy; what the source cannot read is split until only bad regions are left
+ * out.  Returns how many, or stops at any other failure.
+ */
+static uint64_t
+copy_what_can_be (struct hydrate *h, struct regions r, uint8_t *buf,
+                  enum copy_result *result, int *err)
+{
+  uint64_t bad = 0;
+
+  *result = copy_regions (h->clone, r, buf, err);
+  if (*result == COPY_SOURCE_BAD && r.end - r.first > 1) {
+    const uint64_t middle = r.first + (r.end - r.first) / 2;
+
+    bad = copy_what_can_be (h, (struct regions) { r.first, middle }, buf,
+                            result, err);
+    if (*result == COPY_OK || *result == COPY_SOURCE_BAD) {
+      const enum copy_result first = *result;
+
+      bad += copy_what_can_be (h, (struct regions) { middle, r.end }, buf,
+                               result, err);
+      if (*result == COPY_OK)
+        *result = first;
+    }
+    return bad;
+  }
+  return *result == COPY_SOURCE_BAD ? r.end - r.first : 0;
+}
+
+/* Note how a copy ended. */
+static void
+finish_copy (struct hydrate *h, unsigned self, const struct work *work,
+             enum copy_result result, uint64_t bad, int err)
+{
+  struct clone *c = h->clone;
+  const uint64_t offset = region_start (&c->geometry, work->regions.first);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+  h->active[self] = (struct regions) { 0, 0 };
+  h->n_active--;
+
+  switch (result) {
+  case COPY_OK:
+    h->destination_complained = false;
+    break;
+  case COPY_STOPPED:
+    break;
+  case COPY_SOURCE_BAD:
+    if (!h->source_complained)
+      log_error ("the source cannot read %" PRIu64 " of the regions from "
+                 "offset %" PRIu64 " on; it will be asked again", bad,
+                 offset);
+    h->source_complained = true;
+    break;
+  case COPY_DESTINATION_BAD:
+    bad = work->regions.end - work->regions.first;
+    /* fall through */
+  case COPY_DESTINATION_FULL:
+    errno = err;
+    if (!h->destination_complained)
+      log_error ("cannot write to the destination at offset %" PRIu64 ": %m; "
+                 "hydration will try again", offset);
+    h->destination_complained = true;
+    /* fall through */
+  case COPY_SOURCE_AWAY:
+    if (result != COPY_DESTINATION_BAD)
+      h->pause_until_us = c->clock->now_us (c->clock) + TROUBLE_PAUSE_US;
+    break;
+  }
+  if (work->swept) {
+    h->round_failures += bad;
+    if ((result == COPY_SOURCE_AWAY || result == COPY_DESTINATION_FULL) &&
+        work->regions.first < h->cursor) {
+      h->cursor = work->regions.first;
+      pthread_cond_broadcast (&h->wake);
+    }
+  }
+}
+
+/* Ask for the next extents ahead. */
+static void
+ask_extents (struct hydrate *h, uint64_t offset)
+{
+  struct source *s = h->clone->source;
+  CLEANUP_FREE struct source_extent *extents =
+      calloc (MAP_ANSWER_MAX, sizeof *extents);
+  const uint64_t left = s->size - offset;
+  const uint64_t length = left < MAP_PIECE ? left : MAP_PIECE;
+  struct source_wait wait;
+  size_t n = 0;
+  int err = ENOMEM;
+
+  if (extents) {
+    source_start_extents (s, &wait, extents, MAP_ANSWER_MAX, length, offset);
+    err = source_finish (&wait);
+    n = wait.request.n_extents;
+  }
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+  h->map_busy = false;
+  if (err == EOPNOTSUPP)
+    h->map_useless = true;
+  else if (h->map.to == offset) {
+    if (err == 0 && n > 0)
+      extent_map_add (&h->map, extents, n);
+    else {
+      /* It cannot say now: then it is data. */
+      const struct source_extent data = {
+        length < MAP_AHEAD ? length : MAP_AHEAD, 0
+      };
+      extent_map_add (&h->map, &data, 1);
+    }
+  }
+  pthread_cond_broadcast (&h->wake);
+}
+
+struct thread_start {
+  struct hydrate *hydrate;
+  unsigned self;
+};
+
+static void *
+hydrate_thread (void *opaque)
+{
+  CLEANUP_FREE struct thread_start *start = opaque;
+  struct hydrate *h = start->hydrate;
+  const unsigned self = start->self;
+  CLEANUP_FREE uint8_t *buf = malloc (h->clone->batch);
+  struct work work;
+
+  if (buf == NULL) {
+    log_error ("no memory for a copy in the background");
+    return NULL;
+  }
+  while (next_work (h, self, &work)) {
+    enum copy_result result;
+    uint64_t bad = 0;
+    int err = 0;
+
+    switch (work.kind) {
+    case WORK_EXTENTS:
+      ask_extents (h, work.map_offset);
+      continue;
+    case WORK_ZERO:
+      result = COPY_OK;
+      if (store_zeroes (h->clone, work.regions, &err) == -1)
+        result = err == ENOSPC || err == EDQUOT ? COPY_DESTINATION_FULL
+                                                : COPY_DESTINATION_BAD;
+      break;
+    default:
+      bad = copy_what_can_be (h, work.regions, buf, &result, &err);
+      break;
+    }
+    finish_copy (h, self, &work, result, bad, err);
+  }
+  return NULL;
+}
+
+int
+hydrate_start (struct hydrate *h)
+{
+  while (h->n_threads < h->threshold) {
+    struct thread_start *start = malloc (sizeof *start);
+    int r;
+
+    if (start == NULL)
+      return ENOMEM;
+    *start = (struct thread_start) { h, h->n_threads };
+    r = pthread_create (&h->threads[h->n_threads], NULL, hydrate_thread,
+                        start);
+    if (r) {
+      free (start);
+      return r;
+    }
+    h->n_threads++;
+  }
+  return 0;
+}
+
+void
+hydrate_request (struct hydrate *h, struct regions r)
+{
+  if (regions_empty (r))
+    return;
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+  if (h->stop || h->queue_count == HYDRATE_QUEUE_MAX)
+    return;
+  h->queue[(h->queue_first + h->queue_count) % HYDRATE_QUEUE_MAX] = r;
+  h->queue_count++;
+  pthread_cond_signal (&h->wake);
+}
+
+void
+hydrate_yield (struct hydrate *h)
+{
+  struct clock *clock = h->clone->clock;
+
+  atomic_store_explicit (&h->client_us, clock->now_us (clock),
+                         memory_order_relaxed);
+}
+
+void
+hydrate_stop (struct hydrate *h)
+{
+  pthread_mutex_lock (&h->lock);
+  h->stop = true;
+  pthread_cond_broadcast (&h->wake);
+  pthread_mutex_unlock (&h->lock);
+  while (h->n_threads > 0)
+    pthread_join (h->threads[--h->n_threads], NULL);
+}

@@ -1,0 +1,154 @@
+/* nbdclone: what clients' reads have fetched is kept.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "keep.h"
+#include "store.h"
+
+/* Bytes of copies that may wait. */
+#define BUDGET (UINT64_C (16) << 20)
+
+struct keep_item {
+  struct keep_item *next;
+  struct regions regions;
+  size_t length;
+  uint8_t data[];
+};
+
+void
+keep_init (struct keep *k, struct clone *clone)
+{
+  *k = (struct keep) { .clone = clone };
+  k->last = &k->first;
+  pthread_mutex_init (&k->lock, NULL);
+  pthread_cond_init (&k->work, NULL);
+}
+
+void
+keep_destroy (struct keep *k)
+{
+  assert (k->first == NULL);
+  pthread_mutex_destroy (&k->lock);
+  pthread_cond_destroy (&k->work);
+}
+
+/* Under lock: the next item, or NULL when it is time to end. */
+static struct keep_item *
+next_item (struct keep *k)
+{
+  struct keep_item *item;
+
+  while (k->first == NULL && !k->stop) {
+    k->idle++;
+    pthread_cond_wait (&k->work, &k->lock);
+    k->idle--;
+  }
+  item = k->first;
+  if (item) {
+    k->first = item->next;
+    if (k->first == NULL)
+      k->last = &k->first;
+  }
+  return item;
+}
+
+static void *
+keep_thread (void *opaque)
+{
+  struct keep *k = opaque;
+  struct keep_item *item;
+
+  pthread_mutex_lock (&k->lock);
+  while ((item = next_item (k)) != NULL) {
+    int err;
+
+    pthread_mutex_unlock (&k->lock);
+    /* If the destination is full or failing, the client has its answer all the
+     * same, and the background will find the regions missing.
+     */
+    if (!commit_failed (&k->clone->commit))
+      (void) store_fetched (k->clone, item->regions, item->data, &err);
+    pthread_mutex_lock (&k->lock);
+    k->bytes -= item->length;
+    free (item);
+  }
+  pthread_mutex_unlock (&k->lock);
+  return NULL;
+}
+
+int
+keep_start (struct keep *k)
+{
+  int r = 0;
+
+  while (k->n_threads < KEEP_THREADS && r == 0) {
+    r = pthread_create (&k->threads[k->n_threads], NULL, keep_thread, k);
+    if (r == 0)
+      k->n_threads++;
+  }
+  return r;
+}
+
+/* Reserve room for one more item. */
+static bool
+reserve (struct keep *k, size_t length)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&k->lock);
+  if (k->stop || k->n_threads == 0 || k->bytes + length > BUDGET)
+    return false;
+  k->bytes += length;
+  return true;
+}
+
+bool
+keep_offer (struct keep *k, struct regions regions, const void *data)
+{
+  const struct geometry *g = &k->clone->geometry;
+  const size_t length =
+      region_start (g, regions.end) - region_start (g, regions.first);
+  struct keep_item *item;
+
+  if (!reserve (k, length))
+    return false;
+  item = malloc (sizeof *item + length);
+  if (item) {
+    item->next = NULL;
+    item->regions = regions;
+    item->length = length;
+    memcpy (item->data, data, length);
+  }
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&k->lock);
+  if (item == NULL || k->stop) {
+    k->bytes -= length;
+    free (item);
+    return false;
+  }
+  *k->last = item;
+  k->last = &item->next;
+  if (k->idle)
+    pthread_cond_signal (&k->work);
+  return true;
+}
+
+void
+keep_stop (struct keep *k)
+{
+  unsigned i;
+
+  pthread_mutex_lock (&k->lock);
+  k->stop = true;
+  pthread_cond_broadcast (&k->work);
+  pthread_mutex_unlock (&k->lock);
+  for (i = 0; i < k->n_threads; ++i)
+    pthread_join (k->threads[i], NULL);
+  k->n_threads = 0;
+}

@@ -1,0 +1,49 @@
+/* nbdclone: what clients' reads have fetched is kept.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A read is answered before what it fetched is stored, and its buffer is not
+ * ours any more then.  So keeping means a copy, and the copies that wait to be
+ * stored have a fixed budget (P9).  A few threads store them.
+ */
+
+#ifndef NBDCLONE_KEEP_H
+#define NBDCLONE_KEEP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "clone.h"
+
+#define KEEP_THREADS 4
+
+struct keep_item;
+
+struct keep {
+  struct clone *clone;
+  pthread_mutex_t lock;         /* protects all below; a leaf */
+  pthread_cond_t work;
+  struct keep_item *first, **last;
+  uint64_t bytes;               /* of all items, those being stored too */
+  unsigned idle;                /* threads that wait for work */
+  bool stop;
+  pthread_t threads[KEEP_THREADS];
+  unsigned n_threads;
+};
+
+extern void keep_init (struct keep *, struct clone *);
+extern void keep_destroy (struct keep *);
+
+/* 0, or an error number. */
+extern int keep_start (struct keep *);
+
+/* Keep the source's bytes of these regions if there is room; takes a copy.
+ * Returns false if there was no room.
+ */
+extern bool keep_offer (struct keep *, struct regions, const void *data);
+
+/* Store what is waiting and end the threads.  Once only. */
+extern void keep_stop (struct keep *);
+
+#endif /* NBDCLONE_KEEP_H */

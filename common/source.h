@@ -1,0 +1,110 @@
+/* nbdclone: the seam to the source.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * In production an NBD server (filters/clone/source-nbd.c), in tests a
+ * simulated disk.
+ */
+
+#ifndef NBDCLONE_SOURCE_H
+#define NBDCLONE_SOURCE_H
+
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct source_request;
+
+/* One extent of the source: length bytes, type of EXTENT_HOLE, EXTENT_ZERO. */
+struct source_extent {
+  uint64_t length;
+  unsigned type;
+};
+
+struct source {
+  const struct source_ops *ops;
+  uint64_t size;                /* bytes */
+};
+
+struct source_ops {
+  /* Start to read the request's range into its buffer. */
+  void (*read) (struct source *, struct source_request *);
+
+  /* Start to ask for the extents from the request's offset on: at least one,
+   * not beyond the range, consecutive.  EOPNOTSUPP if the source cannot say.
+   */
+  void (*extents) (struct source *, struct source_request *);
+};
+
+/* A request belongs to the caller, who sets the first part, until done () is
+ * called, once, from any thread, perhaps even before read () has returned.
+ * done () may take only leaf locks and may not call the source.  Then error is
+ * 0, or EIO if the source itself has failed this range, or ENOTCONN if there
+ * was no source to ask for too long, or ESHUTDOWN if it has been stopped.
+ */
+struct source_request {
+  uint64_t offset;              /* bytes, inside the source */
+  uint64_t length;              /* bytes, > 0; at most 32 MiB to read */
+  void *buf;                    /* to read into, or */
+  struct source_extent *extents; /* room for max_extents */
+  size_t max_extents;
+  size_t n_extents;             /* out: how many there are */
+  void (*done) (struct source_request *);
+  void *opaque;                 /* the caller's */
+  int error;                    /* out */
+
+  atomic_uint unfinished;       /* the source's own: commands to come */
+  atomic_int failure;           /* the source's own */
+};
+
+/* A request with somebody who waits for it. */
+struct source_wait {
+  struct source_request request;
+  sem_t ended;
+};
+
+static inline void
+source_wait_done (struct source_request *r)
+{
+  struct source_wait *w = (struct source_wait *) r;
+
+  sem_post (&w->ended);
+}
+
+static inline void
+source_start_read (struct source *s, struct source_wait *w, void *buf,
+                   uint64_t length, uint64_t offset)
+{
+  w->request = (struct source_request) {
+    .offset = offset, .length = length, .buf = buf, .done = source_wait_done,
+  };
+  sem_init (&w->ended, 0, 0);
+  s->ops->read (s, &w->request);
+}
+
+static inline void
+source_start_extents (struct source *s, struct source_wait *w,
+                      struct source_extent *extents, size_t max,
+                      uint64_t length, uint64_t offset)
+{
+  w->request = (struct source_request) {
+    .offset = offset, .length = length, .extents = extents,
+    .max_extents = max, .done = source_wait_done,
+  };
+  sem_init (&w->ended, 0, 0);
+  s->ops->extents (s, &w->request);
+}
+
+/* Wait for what was started; returns its error. */
+static inline int
+source_finish (struct source_wait *w)
+{
+  while (sem_wait (&w->ended) == -1)
+    continue;
+  sem_destroy (&w->ended);
+  return w->request.error;
+}
+
+#endif /* NBDCLONE_SOURCE_H */

@@ -1,0 +1,42 @@
+/* nbdclone: the source is an NBD server, reached through libnbd.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef NBDCLONE_SOURCE_NBD_H
+#define NBDCLONE_SOURCE_NBD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "source.h"
+
+struct source_nbd_config {
+  const char *uri;              /* as uri_parse has made it */
+  const char *shown;            /* for messages */
+  unsigned connections;         /* most of them, >= 1 */
+  uint64_t timeout_us;          /* without a byte for a request */
+  uint64_t expected_size;       /* bytes */
+};
+
+/* Connect once, see what is there, and disconnect.  Takes no longer than
+ * timeout_us, but for the resolving of names.  Returns the size of the export in
+ * bytes, or -1 and a message in why.
+ */
+extern int64_t source_nbd_probe (const char *uri, uint64_t timeout_us,
+                                 char *why, size_t why_size);
+
+/* Start to connect, and go on trying.  Requests may be made at once.  The
+ * config's strings must stay.  NULL with errno set.
+ */
+extern struct source *source_nbd_start (const struct source_nbd_config *);
+
+/* Fail what has not been answered, and all that is asked from now on, with
+ * ESHUTDOWN, and close the connections.  From any thread, any number of times.
+ */
+extern void source_nbd_stop (struct source *);
+
+/* After source_nbd_stop, when nobody uses it any more. */
+extern void source_nbd_free (struct source *);
+
+#endif /* NBDCLONE_SOURCE_NBD_H */

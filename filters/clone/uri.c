@@ -1,0 +1,186 @@
+/* nbdclone: NBD URIs, as far as libnbd leaves them to us.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * https://github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md
+ */
+
+#include <config.h>
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nbdkit-filter.h>
+
+#include "cleanup.h"
+#include "uri.h"
+
+static const char *const schemes[] = {
+  "nbd", "nbds", "nbd+unix", "nbds+unix", "nbd+vsock", "nbds+vsock",
+};
+
+/* What libnbd knows (nbd_connect_uri(3)); all of them are paths. */
+static const char *const parameters[] = {
+  "socket", "tls-certificates", "tls-psk-file",
+};
+
+static bool
+is_one_of (const char *s, size_t length, const char *const list[], size_t n)
+{
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    if (strlen (list[i]) == length && strncmp (s, list[i], length) == 0)
+      return true;
+  return false;
+}
+
+/* Undo the %XX of length bytes of a string. */
+static char *
+decode (const char *s, size_t length)
+{
+  char *out = malloc (length + 1);
+  size_t i, n = 0;
+
+  if (out == NULL)
+    return NULL;
+  for (i = 0; i < length; ++i) {
+    unsigned c;
+
+    if (s[i] == '%' && i + 2 < length &&
+        isxdigit ((unsigned char) s[i + 1]) &&
+        isxdigit ((unsigned char) s[i + 2]) &&
+        sscanf (s + i + 1, "%2x", &c) == 1 && c != 0) {
+      out[n++] = (char) c;
+      i += 2;
+    }
+    else
+      out[n++] = s[i];
+  }
+  out[n] = 0;
+  return out;
+}
+
+/* Append a path with %XX where a query needs it. */
+static void
+encode (FILE *out, const char *s)
+{
+  for (; *s; ++s)
+    if (isalnum ((unsigned char) *s) || strchr ("/-._~:@", *s))
+      fputc (*s, out);
+    else
+      fprintf (out, "%%%02X", (unsigned char) *s);
+}
+
+/* One name=value of the query, with its path made absolute. */
+static int
+copy_parameter (FILE *out, const char *key, const char *p, size_t length)
+{
+  const char *equals = memchr (p, '=', length);
+  const size_t name_length = equals ? (size_t) (equals - p) : length;
+  CLEANUP_FREE char *value = NULL, *path = NULL;
+
+  if (equals == NULL ||
+      !is_one_of (p, name_length, parameters,
+                  sizeof parameters / sizeof parameters[0])) {
+    nbdkit_error ("%s: the query parameter \"%.*s\" is not known to libnbd, "
+                  "which would ignore it; allowed are socket, "
+                  "tls-certificates and tls-psk-file", key,
+                  (int) name_length, p);
+    return -1;
+  }
+  value = decode (equals + 1, length - name_length - 1);
+  path = value ? nbdkit_absolute_path (value) : NULL;
+  if (path == NULL)
+    return -1;
+  fprintf (out, "%.*s=", (int) name_length, p);
+  encode (out, path);
+  return 0;
+}
+
+static int
+copy_query (FILE *out, const char *key, const char *query)
+{
+  char separator = '?';
+
+  while (*query) {
+    const size_t length = strcspn (query, "&;");
+
+    if (length > 0) {
+      fputc (separator, out);
+      separator = '&';
+      if (copy_parameter (out, key, query, length) == -1)
+        return -1;
+    }
+    query += length;
+    query += *query != 0;
+  }
+  return 0;
+}
+
+int
+uri_parse (const char *key, const char *value, struct uri *u)
+{
+  const char *colon = strchr (value, ':');
+  const size_t end = strcspn (value, "?#");
+  const char *authority, *path, *at, *p;
+  size_t size;
+  FILE *out;
+
+  memset (u, 0, sizeof *u);
+  if (colon == NULL || strncmp (colon, "://", 3) != 0 ||
+      !is_one_of (value, (size_t) (colon - value), schemes,
+                  sizeof schemes / sizeof schemes[0])) {
+    /* Not the value: if it is a URI at all it may hold a secret. */
+    nbdkit_error ("%s: not an NBD URI; allowed are nbd://HOST[:PORT]/EXPORT, "
+                  "nbds://..., nbd+unix:///EXPORT?socket=PATH, "
+                  "nbds+unix:///..., nbd+vsock://CID[:PORT]/EXPORT, "
+                  "nbds+vsock://...", key);
+    return -1;
+  }
+  authority = colon + 3;
+  path = authority + strcspn (authority, "/?#");
+  if (path > value + end)
+    path = value + end;
+  at = memchr (authority, '@', (size_t) (path - authority));
+
+  p = *path == '/' ? path + 1 : path;
+  u->export_name = decode (p, (size_t) (value + end - p));
+  if (u->export_name == NULL ||
+      asprintf (&u->shown, "%.*s%.*s", (int) (authority - value), value,
+                (int) (value + end - (at ? at + 1 : authority)),
+                at ? at + 1 : authority) == -1)
+    goto err;
+  if (strlen (u->export_name) > 4096) {
+    nbdkit_error ("%s: the export name is longer than 4096 bytes", key);
+    goto err;
+  }
+
+  out = open_memstream (&u->uri, &size);
+  if (out == NULL)
+    goto err;
+  fprintf (out, "%.*s", (int) end, value);
+  if (value[end] == '?' && copy_query (out, key, value + end + 1) == -1) {
+    fclose (out);
+    goto err;
+  }
+  if (fclose (out) != 0)
+    goto err;
+  return 0;
+
+err:
+  uri_free (u);
+  return -1;
+}
+
+void
+uri_free (struct uri *u)
+{
+  free (u->uri);
+  free (u->export_name);
+  free (u->shown);
+  memset (u, 0, sizeof *u);
+}

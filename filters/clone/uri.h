@@ -1,0 +1,23 @@
+/* nbdclone: NBD URIs, as far as libnbd leaves them to us.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef NBDCLONE_URI_H
+#define NBDCLONE_URI_H
+
+struct uri {
+  char *uri;                    /* for libnbd; paths in it are absolute */
+  char *export_name;
+  char *shown;                  /* for messages: without user and query */
+};
+
+/* Check a URI and take it apart.  Refuses schemes and query parameters that
+ * libnbd does not know: it would ignore the latter, and with them perhaps what
+ * was meant to make the connection safe.  0, or -1 after an error message that
+ * names the parameter `key`.
+ */
+extern int uri_parse (const char *key, const char *value, struct uri *);
+extern void uri_free (struct uri *);
+
+#endif /* NBDCLONE_URI_H */

@@ -1,0 +1,283 @@
+# Helpers for the test-*.sh scripts.  -*- shell-script -*-
+#
+# A test is run by "make check" in the build's tests/ directory, where
+# configure has put env.sh.  It sources this file, and gets
+#
+#   $tmp            a directory of its own, removed at exit
+#   start_source    an nbdkit that plays the remote source
+#   start_clone     an nbdkit with the clone filter
+#   start_nbdkit    any other nbdkit
+#   stop, kill9     their two ends: in order, and by SIGKILL
+#   wait_until      the only way in which a test waits
+#   nbd             Python with "h" connected to a server; see helpers.py
+#   fail            the end of a test that has failed
+#
+# Whatever a test forgets to look at is looked at when it exits: no nbdkit may
+# have been ended by a signal that the test did not send, and no sanitizer may
+# have said anything.  What the servers printed is shown when a test fails.
+
+# shellcheck shell=bash
+
+set -eu -o pipefail
+
+# shellcheck disable=SC1091
+. ./env.sh
+: "${srcdir:=.}"
+: "${SANITIZER:=none}" "${SANITIZER_PRELOAD:=}" "${SANITIZER_WRAPPER:=}"
+: "${CLONE_FILTER:?is not set by env.sh}"
+
+# Sockets live here, and the path of one has at most 107 bytes: /tmp, always.
+# Sanitizers leave their reports here too.
+tmp=$(mktemp -d /tmp/nbdclone.XXXXXX)
+for options in ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS; do
+    if test -n "${!options:-}"; then
+        export "$options=${!options//${SANITIZER_LOG:-,}/$tmp/sanitizer}"
+    fi
+done
+
+# Messages are compared, so they must come in one language; and LD_PRELOAD and
+# the like must not come from whoever runs the tests.
+export LC_ALL=C
+unset LD_PRELOAD PYTHONPATH
+export PYTHONDONTWRITEBYTECODE=1
+
+bitmap=$tmp/bitmap
+source_uri="nbd+unix:///?socket=$tmp/source.sock"
+clone_uri="nbd+unix:///?socket=$tmp/clone.sock"
+map_uri="nbd+unix:///hydration?socket=$tmp/clone.sock"
+export tmp source_uri clone_uri map_uri         # for helpers.py
+
+# Sanitizers make the servers slower, and a loaded machine does too: bounds
+# are there to end a hang, and are generous.
+bound=60
+if test "$SANITIZER" != none; then bound=180; fi
+
+declare -A pid_of=()            # name -> pid of each server that runs
+
+note () { echo "${0##*/}: $*"; }
+
+fail ()
+{
+    echo "${0##*/}: FAIL: $*"
+    exit 1
+}
+
+# wait_until [-t SECONDS] COMMAND...: run it again and again until it succeeds.
+wait_until ()
+{
+    local seconds=$bound end
+    if test "$1" = -t; then seconds=$2; shift 2; fi
+    end=$(( ${EPOCHREALTIME/.} + seconds * 1000000 ))
+    until "$@"; do
+        test "${EPOCHREALTIME/.}" -lt "$end" ||
+            fail "after $seconds s still not true: $*"
+        sleep 0.02
+    done
+}
+
+# Seconds since $1, an earlier value of $EPOCHREALTIME, in milliseconds.
+ms_since () { echo $(( (${EPOCHREALTIME/.} - ${1/.}) / 1000 )); }
+
+# Whether server $1 does not run any more.
+gone () { ! kill -0 "${pid_of[$1]}" 2>/dev/null; }
+is_ready () { test -s "$tmp/$1.pid" || gone "$1"; }
+
+# The words that run nbdkit, in "nbdkit_command": with the sanitizer's runtime
+# if $1 is "clone", since only the clone filter has been built with it.
+set_nbdkit_command ()
+{
+    nbdkit_command=(nbdkit)
+    if test "$1" = clone && test -n "$SANITIZER_PRELOAD"; then
+        # SANITIZER_WRAPPER is a command and its arguments, or nothing.
+        # shellcheck disable=SC2206
+        nbdkit_command=($SANITIZER_WRAPPER env
+                        "LD_PRELOAD=$SANITIZER_PRELOAD" nbdkit)
+    fi
+}
+
+# launch NAME KIND ARGS...: start nbdkit in the background.  It listens on
+# $tmp/NAME.sock, or wherever the ARGS say.  What it prints is added to
+# $tmp/NAME.err.
+launch ()
+{
+    local name=$1 kind=$2
+    shift 2
+    rm -f "$tmp/$name.pid" "$tmp/$name.sock"
+    set_nbdkit_command "$kind"
+    "${nbdkit_command[@]}" -f -P "$tmp/$name.pid" -U "$tmp/$name.sock" "$@" \
+        </dev/null >>"$tmp/$name.err" 2>&1 &
+    pid_of[$name]=$!
+}
+
+# start_nbdkit NAME ARGS...: start it, and wait until it listens.
+start_nbdkit ()
+{
+    local name=$1
+    shift
+    launch "$name" "${start_as:-other}" "$@"
+    wait_until is_ready "$name"
+    test -s "$tmp/$name.pid" || fail "nbdkit ($name) did not start: $*"
+}
+
+# start_source [OPTIONS] PLUGIN ARGS...: a server for $source_uri.
+start_source () { start_nbdkit source "$@"; }
+
+# start_clone [OPTIONS] PLUGIN ARGS...: nbdkit with the clone filter on top of
+# the OPTIONS' other filters and of PLUGIN, the destination.
+start_clone ()
+{
+    local start_as=clone
+    start_nbdkit clone --filter="$CLONE_FILTER" "$@" \
+                 clone-source="$source_uri" clone-bitmap="$bitmap"
+}
+
+# refuse_clone PATTERN ARGS...: as start_clone, or with all of nbdkit's
+# arguments after "--", but the server has to refuse: exit status 1, and a line
+# in what it prints matches the extended regular expression PATTERN.
+refuse_clone ()
+{
+    local pattern=$1 status=0
+    shift
+    if test "$1" = --; then
+        shift
+    else
+        set -- --filter="$CLONE_FILTER" "$@" \
+            clone-source="$source_uri" clone-bitmap="$bitmap"
+    fi
+    set_nbdkit_command clone
+    timeout "$bound" "${nbdkit_command[@]}" -f -U "$tmp/refused.sock" "$@" \
+        </dev/null >"$tmp/refused.err" 2>&1 || status=$?
+    cat "$tmp/refused.err" >>"$tmp/all-refused.err"
+    test "$status" -eq 1 || fail "exit status $status, not 1: nbdkit $*"
+    grep -Eq -- "$pattern" "$tmp/refused.err" || {
+        cat "$tmp/refused.err"
+        fail "no line matches '$pattern': nbdkit $*"
+    }
+    test "$(grep -c '^nbdkit: ' "$tmp/refused.err")" -eq 1 || {
+        cat "$tmp/refused.err"
+        fail "more or less than one line: nbdkit $*"
+    }
+}
+
+# finish NAME: wait until a server that was told to stop has done so, and
+# return its exit status.
+finish ()
+{
+    local status=0
+    wait_until gone "$1"
+    wait "${pid_of[$1]}" || status=$?
+    unset "pid_of[$1]"
+    return "$status"
+}
+
+# stop NAME: SIGTERM.  Its clients must have gone.
+stop ()
+{
+    local status=0
+    kill -TERM "${pid_of[$1]}"
+    finish "$1" || status=$?
+    test "$status" -eq 0 || fail "nbdkit ($1) stopped with status $status"
+}
+
+# kill9 NAME: no more than the page cache survives this.
+kill9 ()
+{
+    local status=0
+    kill -KILL "${pid_of[$1]}"
+    finish "$1" 2>/dev/null || status=$?
+    test "$status" -eq 137 || fail "nbdkit ($1) had ended with status $status"
+}
+
+# python ARGS...: Debian's, which has the nbd module.
+python ()
+{
+    PYTHONPATH="$srcdir" timeout "$bound" /usr/bin/python3 "$@"
+}
+
+# nbd URI CODE ARGS...: run Python code with "h" connected to URI,
+# base:allocation negotiated, and everything from helpers.py at hand.
+nbd ()
+{
+    local uri=$1 code=$2
+    shift 2
+    python -c "from helpers import *
+h = connect('$uri')
+$code" "$@" || fail "Python has failed"
+}
+
+# Bytes that the map export says are hydrated.
+hydrated_bytes ()
+{
+    nbdinfo --map --totals "$map_uri" |
+        awk '$3 == 0 { n += $1 } END { printf "%.0f\n", n }'
+}
+
+is_hydrated () { test "$(hydrated_bytes)" = "$(nbdinfo --size "$map_uri")"; }
+
+# Wait until the clone is complete.
+wait_hydrated () { wait_until is_hydrated; }
+
+# log_lines OPERATION FILE: the requests of a kind in a log file of nbdkit's log
+# filter: Read, Write, Zero, Trim, Flush, Extents, Cache; one line each.
+log_lines () { grep -E " $1 id=[0-9]+ .*\.\.\.\$" "$2" || test $? -eq 1; }
+log_count () { log_lines "$1" "$2" | wc -l; }
+
+# The bytes that these requests were about.
+log_bytes ()
+{
+    local count total=0
+    for count in $(log_lines "$1" "$2" | grep -o 'count=[0-9a-fx]*'); do
+        total=$((total + ${count#count=}))
+    done
+    echo $total
+}
+
+# make_garbage FILE SIZE: what the destination holds at first in every test.
+make_garbage () { head -c "$2" /dev/zero | tr '\0' '\333' > "$1"; }
+
+# make_random FILE SIZE
+make_random () { head -c "$2" /dev/urandom > "$1"; }
+
+expect_same ()
+{
+    cmp -- "$1" "$2" || fail "$1 and $2 differ"
+}
+
+# The summary of a file, to see that it was not touched.
+summary () { sha256sum -- "$1"; stat -c '%s %Y %Z' -- "$1"; }
+
+at_exit ()
+{
+    local status=$? name pid code reports
+    trap - EXIT
+    set +e
+    # Servers that still run: stopped ones can only be killed.
+    for name in "${!pid_of[@]}"; do
+        pid=${pid_of[$name]}
+        if kill -0 "$pid" 2>/dev/null; then
+            kill -KILL "$pid"
+            kill -CONT "$pid"
+            wait "$pid" 2>/dev/null
+        else
+            wait "$pid"
+            code=$?
+            if test "$code" -gt 128; then
+                note "FAIL: nbdkit ($name) ended by signal $((code - 128))"
+                status=1
+            fi
+        fi
+    done
+    reports='AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime error:'
+    if grep -Eqs "$reports" "$tmp"/*.err "$tmp"/sanitizer.*; then
+        note "FAIL: a sanitizer has reported something"
+        status=1
+    fi
+    if test "$status" -ne 0; then
+        tail -n 200 "$tmp"/*.err "$tmp"/sanitizer.* 2>/dev/null
+    fi
+    if test -n "${mounted:-}"; then fusermount3 -u -z "$mounted"; fi
+    if test -n "${KEEP:-}"; then note "kept $tmp"; else rm -rf "$tmp"; fi
+    exit "$status"
+}
+trap at_exit EXIT
+trap 'exit 1' INT TERM HUP

@@ -1,0 +1,119 @@
+"""What the tests' Python code has at hand; see nbd () in functions.sh."""
+
+import errno
+import os
+import sys
+import time
+
+import nbd
+
+TMP = os.environ["tmp"]
+CLONE = os.environ["clone_uri"]
+MAP = os.environ["map_uri"]
+SOURCE = os.environ["source_uri"]
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+HOLE, ZERO = 1, 2
+
+
+def extents(h, offset=None, length=None):
+    """The extents of a range as [(length, flags)], neighbours joined.
+
+    Asks again from where an answer ended, as every client has to, and fails
+    if an answer says something about bytes that nobody asked for.
+    """
+    if offset is None:
+        offset, length = 0, h.get_size()
+    result = []
+    while length > 0:
+        count = min(length, 0xfffff000)
+        answer = []
+
+        def add(context, start, entries, error):
+            if context == nbd.CONTEXT_BASE_ALLOCATION:
+                answer.extend(zip(entries[::2], entries[1::2]))
+        h.block_status(count, offset, add)
+        told = sum(n for n, _ in answer)
+        assert 0 < told <= count, \
+            "asked for %d bytes at %d, told of %d" % (count, offset, told)
+        for n, flags in answer:
+            if result and result[-1][1] == flags:
+                result[-1] = (result[-1][0] + n, flags)
+            else:
+                result.append((n, flags))
+        offset += told
+        length -= told
+    return result
+
+
+def content(name, offset=0, length=-1):
+    """Bytes of a file in the test's directory."""
+    with open(os.path.join(TMP, name), "rb") as f:
+        f.seek(offset)
+        return f.read(length)
+
+
+def pread(h, length, offset):
+    """A read of any length: libnbd's own limit is 64 MiB."""
+    parts = []
+    while length > 0:
+        n = min(length, 32 * MIB)
+        parts.append(h.pread(n, offset))
+        offset += n
+        length -= n
+    return b"".join(parts)
+
+
+def connect(uri=CLONE):
+    """One more client."""
+    h = nbd.NBD()
+    h.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+    h.connect_uri(uri)
+    return h
+
+
+def hydrated(offset, length):
+    """What the map export says of a range: "yes", "no" or "partly"."""
+    h = connect(MAP)
+    flags = {f for _, f in extents(h, offset, length)}
+    h.shutdown()
+    assert flags <= {0, HOLE | ZERO}, "odd flags in the map: %s" % flags
+    return "partly" if len(flags) == 2 else "no" if flags != {0} else "yes"
+
+
+def error_of(function, *args, **kwargs):
+    """The name of the error that a call ends with, e.g. "EIO"; None if none."""
+    try:
+        function(*args, **kwargs)
+    except nbd.Error as e:
+        return errno.errorcode.get(e.errnum, str(e.errnum))
+    return None
+
+
+def expect(what, got, wanted):
+    """Fail with a message that has both values (shortened)."""
+    if got != wanted:
+        if isinstance(got, (bytes, bytearray)) and len(got) == len(wanted):
+            at = next(i for i in range(len(got)) if got[i] != wanted[i])
+            raise AssertionError("%s: at byte %d there is %s, not %s" % (
+                what, at, bytes(got[at:at + 16]).hex(),
+                bytes(wanted[at:at + 16]).hex()))
+        raise AssertionError("%s: %r, not %r" % (what, got, wanted))
+
+
+def wait_for(condition, what, seconds=60):
+    """Wait until condition () is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "still not true: " + what
+        time.sleep(0.02)
+
+
+def run_async(h, issue, seconds=60):
+    """Issue asynchronous commands with issue (), a list of cookies, and wait
+    until all of them have been answered."""
+    cookies = issue()
+    end = time.monotonic() + seconds
+    while cookies:
+        assert time.monotonic() < end, "%d not answered" % len(cookies)
+        h.poll(100)
+        cookies = [c for c in cookies if not h.aio_command_completed(c)]
