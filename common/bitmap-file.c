@@ -95,9 +95,9 @@
 #define FLAG_CLEAN 1U
 #define HEADER_SIZE 8192
 #define BLOCKS_OFFSET (2 * HEADER_SIZE)
-#define CHECKED_FROM 16         /* what the checksums leave out */
+#define CHECKED_FROM 16 /* what the checksums leave out */
 #define PAIR (2 * BITMAP_FILE_BLOCK)
-#define READ_PAIRS 64           /* pairs of slots that one read fetches */
+#define READ_PAIRS 64 /* pairs of slots that one read fetches */
 
 struct header {
   char magic[8];
@@ -115,7 +115,7 @@ struct header {
   uint8_t zero[4096 - 88];
   char name[BITMAP_FILE_NAME_MAX];
 };
-_Static_assert (sizeof (struct header) == HEADER_SIZE, "format");
+_Static_assert(sizeof (struct header) == HEADER_SIZE, "format");
 
 struct block {
   char magic[8];
@@ -126,7 +126,7 @@ struct block {
   uint8_t zero[16];
   uint8_t bits[CHUNK_BYTES];
 };
-_Static_assert (sizeof (struct block) == BITMAP_FILE_BLOCK, "format");
+_Static_assert(sizeof (struct block) == BITMAP_FILE_BLOCK, "format");
 
 struct bitmap_file {
   struct storage *storage;
@@ -138,7 +138,7 @@ struct bitmap_file {
    */
   struct header header;
   unsigned header_slot;
-  struct header other;          /* h', if has_other */
+  struct header other; /* h', if has_other */
   bool has_other;
 
   /* Per block: the checksum of its newest slot, 0 if there is none, and which
@@ -146,14 +146,14 @@ struct bitmap_file {
    */
   uint64_t *checksums;
   uint8_t *slots;
-  uint64_t sum;                 /* of all checksums */
+  uint64_t sum; /* of all checksums */
 
-  uint64_t youngest;            /* highest generation seen or written */
-  uint64_t *rewrite;            /* blocks whose newest slot is the youngest */
+  uint64_t youngest; /* highest generation seen or written */
+  uint64_t *rewrite; /* blocks whose newest slot is the youngest */
   size_t rewrite_count;
   size_t rewrite_allocated;
-  bool clean;                   /* the file is, as it is on the disk */
-  bool attempted;               /* the last commit found no space */
+  bool clean;     /* the file is, as it is on the disk */
+  bool attempted; /* the last commit found no space */
 };
 
 static uint64_t
@@ -185,7 +185,7 @@ block_offset (uint64_t index, unsigned slot)
 static struct geometry
 geometry_of (const struct bitmap_file_identity *id)
 {
-  return (struct geometry) {
+  return (struct geometry){
     .size = id->source_size,
     .shift = (unsigned) __builtin_ctzll (id->region_size),
   };
@@ -218,8 +218,7 @@ bitmap_file_is_clean (const struct bitmap_file *f)
 }
 
 static int
-write_one (struct storage *s, const void *data, size_t length,
-           uint64_t offset)
+write_one (struct storage *s, const void *data, size_t length, uint64_t offset)
 {
   const struct storage_write w = { data, length, offset };
 
@@ -282,33 +281,38 @@ check_header_values (const struct header *h, char *why, size_t size)
   const uint32_t name_length = le32toh (h->name_length);
 
   if (le32toh (h->version) != FORMAT_VERSION)
-    snprintf (why, size, "its format is version %" PRIu32
+    snprintf (why, size,
+              "its format is version %" PRIu32
               ", but this program knows version %d only",
               le32toh (h->version), FORMAT_VERSION);
   else if (h->incompatible != 0)
-    snprintf (why, size, "it uses features (%#" PRIx32
-              ") that this program does not know",
+    snprintf (why, size,
+              "it uses features (%#" PRIx32 ") that this program does not know",
               le32toh (h->incompatible));
   else if ((le32toh (h->flags) & ~FLAG_CLEAN) != 0)
-    snprintf (why, size, "its flags are %#" PRIx32
+    snprintf (why, size,
+              "its flags are %#" PRIx32
               ", of which this program knows %#x only",
               le32toh (h->flags), FLAG_CLEAN);
   else if (region_size < REGION_SIZE_MIN || region_size > REGION_SIZE_MAX ||
            (region_size & (region_size - 1)) != 0)
-    snprintf (why, size, "its region size is %" PRIu64
+    snprintf (why, size,
+              "its region size is %" PRIu64
               ", which is no power of two from 4096 to 1073741824",
               region_size);
   else if (disk_size > INT64_MAX || source_size == 0 ||
            source_size > disk_size ||
            (source_size - 1) / region_size >= REGIONS_MAX)
-    snprintf (why, size, "a source of %" PRIu64 " bytes in a disk of %" PRIu64
-              " is not possible", source_size, disk_size);
+    snprintf (why, size,
+              "a source of %" PRIu64 " bytes in a disk of %" PRIu64
+              " is not possible",
+              source_size, disk_size);
   else if (name_length > BITMAP_FILE_NAME_MAX ||
            memchr (h->name, 0, name_length) != NULL)
     snprintf (why, size, "its export name is not valid");
   else if (h->generation == 0 || le64toh (h->generation) > UINT64_MAX / 2)
-    snprintf (why, size, "its generation is %" PRIu64
-              ", which is not possible", le64toh (h->generation));
+    snprintf (why, size, "its generation is %" PRIu64 ", which is not possible",
+              le64toh (h->generation));
   else
     return 0;
   return -1;
@@ -320,8 +324,7 @@ same_clone (const struct header *a, const struct header *b)
 {
   return memcmp (a->uuid, b->uuid, sizeof a->uuid) == 0 &&
          a->region_size == b->region_size && a->disk_size == b->disk_size &&
-         a->source_size == b->source_size &&
-         a->name_length == b->name_length &&
+         a->source_size == b->source_size && a->name_length == b->name_length &&
          memcmp (a->name, b->name, sizeof a->name) == 0;
 }
 
@@ -362,8 +365,10 @@ read_headers (struct bitmap_file *f, char *why, size_t size)
     return -1;
   if (f->has_other && (!same_clone (&f->header, &f->other) ||
                        f->header.generation == f->other.generation)) {
-    snprintf (why, size, "the headers at offsets 0 and %d contradict each "
-              "other", HEADER_SIZE);
+    snprintf (why, size,
+              "the headers at offsets 0 and %d contradict each "
+              "other",
+              HEADER_SIZE);
     return -1;
   }
   return 0;
@@ -381,8 +386,10 @@ bitmap_file_open (struct storage *s, char *why, size_t why_size)
     return NULL;
   }
   if (size < BLOCKS_OFFSET) {
-    snprintf (why, why_size, "it is %" PRIi64 " bytes long, too short for a "
-              "bitmap file", size);
+    snprintf (why, why_size,
+              "it is %" PRIi64 " bytes long, too short for a "
+              "bitmap file",
+              size);
     return NULL;
   }
   f = calloc (1, sizeof *f);
@@ -401,8 +408,9 @@ bitmap_file_open (struct storage *s, char *why, size_t why_size)
   memcpy (id->source_name, f->header.name, le32toh (f->header.name_length));
   f->chunks = chunks_of (id);
   if ((uint64_t) size != bitmap_file_size (id)) {
-    snprintf (why, why_size, "it is %" PRIi64 " bytes long, but should be %"
-              PRIu64, size, bitmap_file_size (id));
+    snprintf (why, why_size,
+              "it is %" PRIi64 " bytes long, but should be %" PRIu64, size,
+              bitmap_file_size (id));
     goto err;
   }
   f->checksums = calloc (f->chunks, sizeof *f->checksums);
@@ -431,10 +439,10 @@ bitmap_file_close (struct bitmap_file *f)
 
 /* What was found while the blocks were read. */
 struct scan {
-  uint64_t sum;                 /* as the header sees it */
-  uint64_t other_sum;           /* as the other header sees it */
-  uint64_t highest;             /* the highest generation of a slot */
-  char damage[200];             /* the first slot that makes no sense, or "" */
+  uint64_t sum;       /* as the header sees it */
+  uint64_t other_sum; /* as the other header sees it */
+  uint64_t highest;   /* the highest generation of a slot */
+  char damage[200];   /* the first slot that makes no sense, or "" */
 };
 
 static bool
@@ -449,8 +457,8 @@ all_zero (const void *data, size_t length)
  * the first one of its kind is described in the scan.
  */
 static bool
-check_slot (const struct bitmap_file *f, const struct block *b,
-            uint64_t index, unsigned slot, struct scan *scan)
+check_slot (const struct bitmap_file *f, const struct block *b, uint64_t index,
+            unsigned slot, struct scan *scan)
 {
   const uint64_t checksum = block_checksum (b);
   char what[120];
@@ -466,12 +474,14 @@ check_slot (const struct bitmap_file *f, const struct block *b,
   if (memcmp (b->magic, BLOCK_MAGIC, sizeof b->magic) != 0)
     snprintf (what, sizeof what, "no block of a bitmap file");
   else if (le64toh (b->checksum) != checksum)
-    snprintf (what, sizeof what, "the block's checksum is %016" PRIx64
-              ", but its contents have %016" PRIx64, le64toh (b->checksum),
-              checksum);
+    snprintf (what, sizeof what,
+              "the block's checksum is %016" PRIx64
+              ", but its contents have %016" PRIx64,
+              le64toh (b->checksum), checksum);
   else if (le64toh (b->index) != index)
-    snprintf (what, sizeof what, "block %" PRIu64 " where block %" PRIu64
-              " should be", le64toh (b->index), index);
+    snprintf (what, sizeof what,
+              "block %" PRIu64 " where block %" PRIu64 " should be",
+              le64toh (b->index), index);
   else
     snprintf (what, sizeof what, "a block of another bitmap file");
   snprintf (scan->damage, sizeof scan->damage, "offset %" PRIu64 ": %s",
@@ -535,11 +545,10 @@ load_pair (struct bitmap_file *f, struct bitmap *bitmap, uint64_t index,
 
   count_slots (&scan->sum, le64toh (f->header.generation), pair, sound);
   if (f->has_other)
-    count_slots (&scan->other_sum, le64toh (f->other.generation), pair,
-                 sound);
+    count_slots (&scan->other_sum, le64toh (f->other.generation), pair, sound);
 
   newest = !sound[0] || (sound[1] && le64toh (pair[1].generation) >
-                                         le64toh (pair[0].generation));
+                                       le64toh (pair[0].generation));
   generation = le64toh (pair[newest].generation);
   if (generation > scan->highest)
     scan->highest = generation;
@@ -549,10 +558,10 @@ load_pair (struct bitmap_file *f, struct bitmap *bitmap, uint64_t index,
 
   if (bitmap_load_chunk (bitmap, index, pair[newest].bits) == -1) {
     if (scan->damage[0] == 0)
-      snprintf (scan->damage, sizeof scan->damage, "offset %" PRIu64
-                ": bits behind the last region are set",
+      snprintf (scan->damage, sizeof scan->damage,
+                "offset %" PRIu64 ": bits behind the last region are set",
                 block_offset (index, newest));
-    f->sum = ~f->sum;           /* cannot be sound */
+    f->sum = ~f->sum; /* cannot be sound */
     errno = EINVAL;
     return -1;
   }
@@ -570,8 +579,8 @@ scan_blocks (struct bitmap_file *f, struct bitmap *bitmap, struct scan *scan)
     return -1;
   while (index < f->chunks) {
     uint64_t n, i;
-    int64_t data = f->storage->ops->next_data (f->storage,
-                                               block_offset (index, 0));
+    int64_t data =
+      f->storage->ops->next_data (f->storage, block_offset (index, 0));
 
     if (data == -1)
       return -1;
@@ -622,11 +631,11 @@ bitmap_file_load (struct bitmap_file *f, struct bitmap *bitmap, char *why,
   if (scan.damage[0])
     snprintf (why, why_size, "%s", scan.damage);
   else
-    snprintf (why, why_size,
-              "the blocks' sum is %016" PRIx64 ", but the header at offset %"
-              PRIu64 " says %016" PRIx64 ": a block of a commit is missing",
-              scan.sum, header_offset (f->header_slot),
-              le64toh (f->header.sum));
+    snprintf (
+      why, why_size,
+      "the blocks' sum is %016" PRIx64 ", but the header at offset %" PRIu64
+      " says %016" PRIx64 ": a block of a commit is missing",
+      scan.sum, header_offset (f->header_slot), le64toh (f->header.sum));
   return -1;
 }
 
@@ -729,7 +738,7 @@ bitmap_file_commit (struct bitmap_file *f, const uint64_t *chunks,
 
   writes = malloc ((n + 1) * sizeof *writes);
   if (writes == NULL) {
-    errno = ENOSPC;             /* nothing has been written: try again later */
+    errno = ENOSPC; /* nothing has been written: try again later */
     return -1;
   }
   for (i = 0; i < n; ++i) {
@@ -739,14 +748,13 @@ bitmap_file_commit (struct bitmap_file *f, const uint64_t *chunks,
 
     seal_block (f, b, index, f->youngest + 1);
     sum ^= f->checksums[index] ^ le64toh (b->checksum);
-    writes[i] = (struct storage_write) { b, sizeof *b,
-                                         block_offset (index, slot) };
+    writes[i] =
+      (struct storage_write){ b, sizeof *b, block_offset (index, slot) };
   }
   h = next_header (f, sum, false);
   h.checksum = htole64 (header_checksum (&h));
-  writes[n] = (struct storage_write) {
-    &h, sizeof h, header_offset (f->header_slot ^ 1)
-  };
+  writes[n] =
+    (struct storage_write){ &h, sizeof h, header_offset (f->header_slot ^ 1) };
 
   f->clean = false;
   if (f->storage->ops->write (f->storage, writes, n + 1, true) == -1) {

@@ -16,15 +16,15 @@
 #include "bitmap.h"
 #include "storage.h"
 
-#define BITMAP_FILE_NAME_MAX 4096       /* NBD's limit on an export name */
+#define BITMAP_FILE_NAME_MAX 4096 /* NBD's limit on an export name */
 #define BITMAP_FILE_BLOCK 4096
 #define BITMAP_FILE_BLOCK_HEADER (BITMAP_FILE_BLOCK - CHUNK_BYTES)
 
 /* What the file says about the clone that it belongs to. */
 struct bitmap_file_identity {
-  uint64_t disk_size;           /* bytes */
-  uint64_t source_size;         /* bytes, 1..disk_size */
-  uint64_t region_size;         /* bytes, a power of two, 4 KiB..1 GiB */
+  uint64_t disk_size;   /* bytes */
+  uint64_t source_size; /* bytes, 1..disk_size */
+  uint64_t region_size; /* bytes, a power of two, 4 KiB..1 GiB */
   char source_name[BITMAP_FILE_NAME_MAX + 1]; /* export name */
 };
 
@@ -54,8 +54,8 @@ bitmap_file_identity (const struct bitmap_file *);
  * number of regions.  Writes nothing.  0, or -1 with `why` as above; the
  * bitmap's contents are then of no use.
  */
-extern int bitmap_file_load (struct bitmap_file *, struct bitmap *,
-                             char *why, size_t why_size);
+extern int bitmap_file_load (struct bitmap_file *, struct bitmap *, char *why,
+                             size_t why_size);
 
 /* Was the file closed cleanly, so that nothing has to be recovered? */
 extern bool bitmap_file_is_clean (const struct bitmap_file *);
@@ -74,8 +74,7 @@ extern int bitmap_file_recover (struct bitmap_file *);
  * error nothing may be committed any more (P5).  One caller at a time.
  */
 extern int bitmap_file_commit (struct bitmap_file *, const uint64_t *chunks,
-                               uint8_t (*blocks)[BITMAP_FILE_BLOCK],
-                               size_t n);
+                               uint8_t (*blocks)[BITMAP_FILE_BLOCK], size_t n);
 
 /* Mark the file as cleanly closed, if its last commit was a success.  0, or -1
  * with errno set.

@@ -48,7 +48,7 @@
 #include "region.h"
 
 #define LOCKS 64
-#define CHUNK_STRIDE 4096       /* address space of a chunk: a page */
+#define CHUNK_STRIDE 4096 /* address space of a chunk: a page */
 
 enum { EMPTY = 0, MIXED = 1, FULL = 2 };
 
@@ -58,13 +58,13 @@ typedef _Atomic uint32_t chunk_state;
 struct bitmap {
   uint64_t regions;
   uint64_t chunks;
-  uint8_t *pages;               /* chunks * CHUNK_STRIDE */
-  chunk_state *states;          /* chunks; written under the chunk's lock */
-  size_t pages_size;            /* bytes reserved for each */
+  uint8_t *pages;      /* chunks * CHUNK_STRIDE */
+  chunk_state *states; /* chunks; written under the chunk's lock */
+  size_t pages_size;   /* bytes reserved for each */
   size_t states_size;
-  size_t page_size;             /* the machine's */
+  size_t page_size; /* the machine's */
   _Atomic uint64_t count;
-  _Atomic bool full;            /* every chunk is FULL; never reset */
+  _Atomic bool full; /* every chunk is FULL; never reset */
   pthread_mutex_t locks[LOCKS];
 };
 
@@ -182,8 +182,8 @@ word_mask (unsigned lo, unsigned hi)
  * look, the answer is that it is full.
  */
 static unsigned
-run_in_chunk (const struct bitmap *b, uint64_t chunk, unsigned at,
-              unsigned end, bool *set)
+run_in_chunk (const struct bitmap *b, uint64_t chunk, unsigned at, unsigned end,
+              bool *set)
 {
   unsigned state = load_state (b, chunk);
   const _Atomic uint64_t *words = chunk_words (b, chunk);
@@ -218,8 +218,7 @@ run_in_chunk (const struct bitmap *b, uint64_t chunk, unsigned at,
     }
   }
 
-  *set = state == FULL ||
-         atomic_load_explicit (&b->full, memory_order_acquire);
+  *set = state == FULL || atomic_load_explicit (&b->full, memory_order_acquire);
   return end - at;
 }
 
@@ -270,14 +269,12 @@ or_bits (_Atomic uint64_t *words, unsigned lo, unsigned hi)
     unsigned last = (lo & ~63U) + 64;
     unsigned stop = hi < last ? hi : last;
     uint64_t mask = word_mask (lo % 64, stop - (lo & ~63U));
-    uint64_t old = atomic_load_explicit (&words[lo / 64],
-                                         memory_order_relaxed);
+    uint64_t old = atomic_load_explicit (&words[lo / 64], memory_order_relaxed);
 
     if (~old & mask) {
       added += (unsigned) __builtin_popcountll (~old & mask);
       /* Release: pairs with the acquire in run_in_chunk. */
-      atomic_store_explicit (&words[lo / 64], old | mask,
-                             memory_order_release);
+      atomic_store_explicit (&words[lo / 64], old | mask, memory_order_release);
     }
     lo = stop;
   }
@@ -297,8 +294,8 @@ give_back (void *address, size_t bytes)
 static unsigned
 set_in_chunk (struct bitmap *b, uint64_t chunk, unsigned lo, unsigned hi)
 {
-  uint32_t value = atomic_load_explicit (&b->states[chunk],
-                                         memory_order_relaxed);
+  uint32_t value =
+    atomic_load_explicit (&b->states[chunk], memory_order_relaxed);
   unsigned count = value >> 2;
   const unsigned all = chunk_regions (b, chunk);
   const unsigned state = value & 3;
@@ -307,7 +304,7 @@ set_in_chunk (struct bitmap *b, uint64_t chunk, unsigned lo, unsigned hi)
   if (state == FULL)
     return 0;
   if (state == EMPTY && hi - lo == all)
-    added = all;                /* the page is never touched */
+    added = all; /* the page is never touched */
   else
     added = or_bits (chunk_words (b, chunk), lo, hi);
 
@@ -361,10 +358,8 @@ fill_bytes (uint8_t bytes[CHUNK_BYTES], unsigned bits)
 }
 
 void
-bitmap_copy_chunk (struct bitmap *b, uint64_t chunk,
-                   uint8_t bytes[CHUNK_BYTES],
-                   void (*before) (void *opaque, uint64_t chunk),
-                   void *opaque)
+bitmap_copy_chunk (struct bitmap *b, uint64_t chunk, uint8_t bytes[CHUNK_BYTES],
+                   void (*before) (void *opaque, uint64_t chunk), void *opaque)
 {
   const _Atomic uint64_t *words = chunk_words (b, chunk);
   unsigned state;
@@ -382,8 +377,8 @@ bitmap_copy_chunk (struct bitmap *b, uint64_t chunk,
     memset (bytes, 0, CHUNK_BYTES);
   else
     for (i = 0; i < CHUNK_WORDS; ++i) {
-      uint64_t word = htole64 (atomic_load_explicit (&words[i],
-                                                     memory_order_relaxed));
+      uint64_t word =
+        htole64 (atomic_load_explicit (&words[i], memory_order_relaxed));
       memcpy (bytes + 8 * i, &word, 8);
     }
 }
@@ -415,8 +410,7 @@ bitmap_load_chunk (struct bitmap *b, uint64_t chunk,
 
       memcpy (&word, bytes + 8 * i, 8);
       if (word)
-        atomic_store_explicit (&words[i], le64toh (word),
-                               memory_order_relaxed);
+        atomic_store_explicit (&words[i], le64toh (word), memory_order_relaxed);
     }
   atomic_store_explicit (&b->states[chunk],
                          (count << 2) | (count == all ? FULL : MIXED),

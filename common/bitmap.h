@@ -40,8 +40,8 @@ extern uint64_t bitmap_chunks (const struct bitmap *);
  * no lock.  A bit that was seen set is set for ever; one that was seen clear
  * may have been set since.
  */
-extern uint64_t bitmap_run (const struct bitmap *, uint64_t first,
-                            uint64_t end, bool *set);
+extern uint64_t bitmap_run (const struct bitmap *, uint64_t first, uint64_t end,
+                            bool *set);
 
 /* Are all bits of [first, end) set?  Takes no lock. */
 extern bool bitmap_all_set (const struct bitmap *, uint64_t first,

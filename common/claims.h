@@ -42,13 +42,13 @@
 /* A claim lives in its holder's memory while it is held. */
 struct claim {
   struct regions regions;
-  struct claim *next, **self;   /* list of the claims that are held */
+  struct claim *next, **self; /* list of the claims that are held */
 };
 
 struct claims {
-  pthread_mutex_t lock;         /* protects all below; a leaf */
+  pthread_mutex_t lock; /* protects all below; a leaf */
   pthread_cond_t released;
-  struct claim *held;           /* short: at most one a thread */
+  struct claim *held; /* short: at most one a thread */
   unsigned waiting;
 };
 
@@ -58,8 +58,7 @@ extern void claims_destroy (struct claims *);
 /* Wait until nobody has a claim that overlaps, then hold one on these regions
  * (not empty).  The caller holds no other claim and no lock.
  */
-extern void claim_regions (struct claims *, struct claim *,
-                           struct regions);
+extern void claim_regions (struct claims *, struct claim *, struct regions);
 
 extern void claim_release (struct claims *, struct claim *);
 

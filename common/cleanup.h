@@ -37,8 +37,8 @@ cleanup_lock (pthread_mutex_t *lock)
 #define CLEANUP_FREE __attribute__ ((cleanup (cleanup_free)))
 
 /* The mutex is held from here to the end of the scope. */
-#define ACQUIRE_LOCK_FOR_CURRENT_SCOPE(mutex)                                 \
-  __attribute__ ((cleanup (cleanup_unlock), unused))                          \
+#define ACQUIRE_LOCK_FOR_CURRENT_SCOPE(mutex)        \
+  __attribute__ ((cleanup (cleanup_unlock), unused)) \
   pthread_mutex_t *_lock_of_this_scope = cleanup_lock (mutex)
 
 #endif /* NBDCLONE_CLEANUP_H */

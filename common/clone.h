@@ -35,16 +35,16 @@ struct clone {
    */
   struct geometry geometry;
   struct destination *destination;
-  struct source *source;        /* NULL if it is complete from the start */
+  struct source *source; /* NULL if it is complete from the start */
   struct clock *clock;
   struct bitmap *bitmap;
-  uint32_t batch;               /* bytes; most that one fetch may move */
+  uint32_t batch; /* bytes; most that one fetch may move */
 
   struct claims claims;
   struct commit commit;
 
-  atomic_bool complete;         /* all hydrated and committed; never reset */
-  _Atomic uint32_t clients;     /* clients' requests that need the source */
+  atomic_bool complete;     /* all hydrated and committed; never reset */
+  _Atomic uint32_t clients; /* clients' requests that need the source */
   _Atomic uint64_t bytes_fetched;
 };
 

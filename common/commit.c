@@ -44,15 +44,16 @@
 #define END UINT64_MAX
 
 int
-commit_init (struct commit *c, struct bitmap *bitmap,
-             struct bitmap_file *file, struct destination *destination,
-             struct clock *clock)
+commit_init (struct commit *c, struct bitmap *bitmap, struct bitmap_file *file,
+             struct destination *destination, struct clock *clock)
 {
   const uint64_t chunks = bitmap_chunks (bitmap);
   const size_t take = chunks < TAKE_MAX ? (size_t) chunks : TAKE_MAX;
 
-  *c = (struct commit) {
-    .bitmap = bitmap, .file = file, .destination = destination,
+  *c = (struct commit){
+    .bitmap = bitmap,
+    .file = file,
+    .destination = destination,
     .clock = clock,
   };
   group_init (&c->flushes);
@@ -109,7 +110,8 @@ fail (struct commit *c, const char *what, int err)
   errno = err;
   if (!atomic_exchange_explicit (&c->failed, true, memory_order_release))
     log_error ("%s failed: %m: nothing can be made durable any more; "
-               "restart the server to return to the last commit", what);
+               "restart the server to return to the last commit",
+               what);
   return EIO;
 }
 
@@ -170,7 +172,7 @@ take_from_list (struct commit *c, uint64_t most)
       c->last = 0;
     c->listed--;
     moved++;
-    if (c->in_taken[chunk])     /* from a commit that found no space */
+    if (c->in_taken[chunk]) /* from a commit that found no space */
       c->next[chunk] = 0;
     else
       c->taken[c->n_taken++] = chunk;
@@ -186,8 +188,7 @@ copy_taken (struct commit *c)
 
   for (i = 0; i < c->n_taken; ++i)
     bitmap_copy_chunk (c->bitmap, c->taken[i],
-                       c->blocks[i] + BITMAP_FILE_BLOCK_HEADER, clear_mark,
-                       c);
+                       c->blocks[i] + BITMAP_FILE_BLOCK_HEADER, clear_mark, c);
 }
 
 static void

@@ -26,9 +26,9 @@ struct commit {
   struct destination *destination;
   struct clock *clock;
 
-  struct group flushes;         /* of the destination */
+  struct group flushes; /* of the destination */
   struct group commits;
-  atomic_bool failed;           /* P5; never reset */
+  atomic_bool failed; /* P5; never reset */
 
   /* Chunks with bits that are in no commit yet, oldest first.  Leaf lock. */
   pthread_mutex_t lock;
@@ -48,19 +48,18 @@ struct commit {
   /* The thread that commits every so often. */
   pthread_t thread;
   bool has_thread;
-  pthread_cond_t wake;          /* with lock */
-  bool stop;                    /* under lock */
-  bool poked;                   /* under lock */
-  uint64_t interval_us;         /* under lock */
+  pthread_cond_t wake;  /* with lock */
+  bool stop;            /* under lock */
+  bool poked;           /* under lock */
+  uint64_t interval_us; /* under lock */
   bool (*committed) (void *opaque);
   void *opaque;
-  _Atomic uint64_t count;       /* commits that wrote to the bitmap file */
+  _Atomic uint64_t count; /* commits that wrote to the bitmap file */
 };
 
 /* 0, or -1 with errno set.  What is in the file counts as committed. */
-extern int commit_init (struct commit *, struct bitmap *,
-                        struct bitmap_file *, struct destination *,
-                        struct clock *);
+extern int commit_init (struct commit *, struct bitmap *, struct bitmap_file *,
+                        struct destination *, struct clock *);
 extern void commit_destroy (struct commit *);
 
 /* For bitmap_set: bits of this chunk have changed. */
@@ -82,8 +81,7 @@ extern int commit_sync (struct commit *);
 /* FUA: the same for what was written to [first, end) regions only: the bitmap
  * file is written if they may have bits that are not durable.
  */
-extern int commit_sync_regions (struct commit *, uint64_t first,
-                                uint64_t end);
+extern int commit_sync_regions (struct commit *, uint64_t first, uint64_t end);
 
 /* The destination alone. */
 extern int commit_flush (struct commit *);

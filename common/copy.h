@@ -11,8 +11,8 @@
 /* Why a copy has failed, which decides who is to blame and who tries again. */
 enum copy_result {
   COPY_OK,
-  COPY_SOURCE_BAD,              /* the source cannot read this range */
-  COPY_SOURCE_AWAY,             /* there is no source, for now */
+  COPY_SOURCE_BAD,  /* the source cannot read this range */
+  COPY_SOURCE_AWAY, /* there is no source, for now */
   COPY_DESTINATION_FULL,
   COPY_DESTINATION_BAD,
   COPY_STOPPED,
@@ -24,7 +24,7 @@ enum copy_result {
 struct fetch {
   struct source_wait wait;
   bool started;
-  int err;                      /* of the destination's part */
+  int err; /* of the destination's part */
 };
 
 extern void fetch_start (struct clone *, struct fetch *, void *buf,

@@ -24,11 +24,11 @@
 
 struct destination {
   const struct destination_ops *ops;
-  uint64_t size;                /* bytes */
-  uint32_t block_minimum;       /* bytes, a power of two */
+  uint64_t size;          /* bytes */
+  uint32_t block_minimum; /* bytes, a power of two */
   bool can_flush;
   bool can_trim;
-  bool can_fua;                 /* write with fua does it itself */
+  bool can_fua; /* write with fua does it itself */
   bool can_fast_zero;
   bool can_extents;
   bool can_cache;
@@ -62,8 +62,8 @@ struct destination_ops {
    * beyond the range, as long as it returns 0.
    */
   int (*extents) (struct destination *, uint32_t length, uint64_t offset,
-                  int (*found) (void *opaque, uint64_t offset,
-                                uint64_t length, unsigned type),
+                  int (*found) (void *opaque, uint64_t offset, uint64_t length,
+                                unsigned type),
                   void *opaque, int *err);
 
   /* Only if can_cache. */

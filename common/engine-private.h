@@ -25,13 +25,13 @@ struct engine {
    * since the source is made to fail its requests before the lock is taken.
    */
   pthread_mutex_t lifecycle;
-  bool background;              /* the threads of keep and hydrate exist */
+  bool background; /* the threads of keep and hydrate exist */
 };
 
 /* A stretch of the disk that is all of one kind. */
 struct run {
-  uint64_t length;              /* bytes, > 0 */
-  bool hydrated;                /* or behind what is cloned */
+  uint64_t length; /* bytes, > 0 */
+  bool hydrated;   /* or behind what is cloned */
 };
 
 /* The stretch at the offset, at most `length` bytes of it. */
@@ -45,14 +45,13 @@ run_at (struct engine *e, uint64_t offset, uint64_t length)
   uint64_t n;
 
   if (clone_complete (c) || offset >= g->size)
-    return (struct run) { length, true };
+    return (struct run){ length, true };
   if (length > g->size - offset)
     length = g->size - offset;
   r = regions_touched (g, offset, length);
   n = bitmap_run (c->bitmap, r.first, r.end, &run.hydrated);
-  run.length = r.first + n == r.end
-                   ? length
-                   : region_start (g, r.first + n) - offset;
+  run.length =
+    r.first + n == r.end ? length : region_start (g, r.first + n) - offset;
   return run;
 }
 

@@ -105,9 +105,8 @@ keep_piece (struct engine *e, const struct piece *p)
     hydrate_request (&e->hydrate, touched);
   else {
     hydrate_request (&e->hydrate,
-                     (struct regions) { touched.first, covered.first });
-    hydrate_request (&e->hydrate,
-                     (struct regions) { covered.end, touched.end });
+                     (struct regions){ touched.first, covered.first });
+    hydrate_request (&e->hydrate, (struct regions){ covered.end, touched.end });
   }
 }
 
@@ -128,8 +127,8 @@ finish_piece (struct engine *e, struct piece *p, int *err)
 
     if (run.hydrated) {
       all_missing = false;
-      if (d->ops->read (d, p->buf + (at - p->offset), (uint32_t) run.length,
-                        at, err) == -1)
+      if (d->ops->read (d, p->buf + (at - p->offset), (uint32_t) run.length, at,
+                        err) == -1)
         return -1;
     }
     else if (fetch_error) {
@@ -158,8 +157,8 @@ read_mixed (struct engine *e, uint8_t *buf, uint32_t length, uint64_t offset,
   client_waits (e);
   while (at < end && ret == 0) {
     const struct run run = run_at (e, at, end - at);
-    const uint32_t n = (uint32_t) (run.hydrated ? run.length
-                                                : min64 (run.length, PIECE));
+    const uint32_t n =
+      (uint32_t) (run.hydrated ? run.length : min64 (run.length, PIECE));
     uint8_t *to = buf + (at - offset);
 
     if (run.hydrated)
@@ -222,9 +221,9 @@ change_from (const struct change *change, uint64_t skip)
 /* A region of which only a part is changed. */
 struct part {
   uint64_t region;
-  uint64_t offset;              /* of the change */
+  uint64_t offset; /* of the change */
   uint32_t length;
-  uint8_t *buf;                 /* the region's bytes, or NULL if too large */
+  uint8_t *buf; /* the region's bytes, or NULL if too large */
   struct fetch fetch;
 };
 
@@ -260,7 +259,7 @@ part_of_large_region (struct engine *e, const struct part *p,
     *err = ENOMEM;
     return -1;
   }
-  if (copy_regions (c, (struct regions) { p->region, p->region + 1 }, buf,
+  if (copy_regions (c, (struct regions){ p->region, p->region + 1 }, buf,
                     err) != COPY_OK)
     return -1;
   return store_hydrated (c, change, p->offset, p->length, err);
@@ -291,8 +290,8 @@ part_finish (struct engine *e, struct part *p, const struct change *change,
 
 /* Store a change of whole regions, in pieces. */
 static int
-change_whole (struct engine *e, const struct change *change,
-              struct regions r, int *err)
+change_whole (struct engine *e, const struct change *change, struct regions r,
+              int *err)
 {
   struct clone *c = &e->clone;
   const struct geometry *g = &c->geometry;
@@ -316,8 +315,8 @@ change_whole (struct engine *e, const struct change *change,
 
 /* Change a range that was missing throughout when we looked. */
 static int
-change_missing (struct engine *e, const struct change *change,
-                uint64_t offset, uint64_t length, int *err)
+change_missing (struct engine *e, const struct change *change, uint64_t offset,
+                uint64_t length, int *err)
 {
   const struct geometry *g = &e->clone.geometry;
   const uint64_t end = offset + length;
@@ -347,7 +346,7 @@ change_missing (struct engine *e, const struct change *change,
     ret = part_start (e, &parts[started], err);
   if (ret == 0 && !regions_empty (covered)) {
     const struct change whole =
-        change_from (change, region_start (g, covered.first) - offset);
+      change_from (change, region_start (g, covered.first) - offset);
 
     ret = change_whole (e, &whole, covered, err);
   }
@@ -373,7 +372,7 @@ change_range (struct engine *e, const struct change *change, uint32_t length,
   uint64_t done = 0;
 
   if (commit_failed (&e->clone.commit)) {
-    *err = EIO;                 /* P5 */
+    *err = EIO; /* P5 */
     return -1;
   }
   while (done < length) {
@@ -417,8 +416,8 @@ sync_range (struct engine *e, uint32_t length, uint64_t offset, int *err)
 
 /* A change, and FUA if wanted. */
 static int
-change_and_sync (struct engine *e, const struct change *change,
-                 uint32_t length, uint64_t offset, bool fua, int *err)
+change_and_sync (struct engine *e, const struct change *change, uint32_t length,
+                 uint64_t offset, bool fua, int *err)
 {
   int r = change_range (e, change, length, offset, err);
 
@@ -468,8 +467,8 @@ needs_source (struct engine *e, uint64_t offset, uint64_t length)
 }
 
 int
-engine_zero (struct engine *e, uint32_t length, uint64_t offset,
-             bool may_trim, bool fast, bool fua, int *err)
+engine_zero (struct engine *e, uint32_t length, uint64_t offset, bool may_trim,
+             bool fast, bool fua, int *err)
 {
   struct change change = { .kind = CHANGE_ZERO };
 
@@ -491,7 +490,8 @@ engine_trim (struct engine *e, uint32_t length, uint64_t offset, bool fua,
              int *err)
 {
   const struct change change = {
-    .kind = CHANGE_TRIM, .passdown = e->config.discard_passdown,
+    .kind = CHANGE_TRIM,
+    .passdown = e->config.discard_passdown,
   };
 
   return change_and_sync (e, &change, length, offset, fua, err);
@@ -511,8 +511,8 @@ engine_flush (struct engine *e, int *err)
 
 /* Hydrate a missing run. */
 static int
-cache_missing (struct engine *e, uint64_t offset, uint64_t length,
-               uint8_t *buf, int *err)
+cache_missing (struct engine *e, uint64_t offset, uint64_t length, uint8_t *buf,
+               int *err)
 {
   struct clone *c = &e->clone;
   const struct geometry *g = &c->geometry;
@@ -523,12 +523,11 @@ cache_missing (struct engine *e, uint64_t offset, uint64_t length,
     most = 1;
   while (!regions_empty (r)) {
     bool hydrated;
-    uint64_t n = bitmap_run (c->bitmap, r.first, min64 (r.first + most,
-                                                        r.end), &hydrated);
+    uint64_t n =
+      bitmap_run (c->bitmap, r.first, min64 (r.first + most, r.end), &hydrated);
 
-    if (!hydrated &&
-        copy_regions (c, (struct regions) { r.first, r.first + n }, buf,
-                      err) != COPY_OK)
+    if (!hydrated && copy_regions (c, (struct regions){ r.first, r.first + n },
+                                   buf, err) != COPY_OK)
       return -1;
     r.first += n;
   }
@@ -601,9 +600,8 @@ after_commit (void *opaque)
 }
 
 struct engine *
-engine_new (const struct engine_config *config,
-            struct destination *destination, struct source *source,
-            struct clock *clock, struct bitmap *bitmap,
+engine_new (const struct engine_config *config, struct destination *destination,
+            struct source *source, struct clock *clock, struct bitmap *bitmap,
             struct bitmap_file *file)
 {
   const struct bitmap_file_identity *id = bitmap_file_identity (file);
@@ -617,8 +615,8 @@ engine_new (const struct engine_config *config,
   e->file = file;
   c = &e->clone;
   c->geometry.shift = (unsigned) __builtin_ctzll (id->region_size);
-  c->geometry.size = min64 ((id->source_size + block - 1) & ~(block - 1),
-                            destination->size);
+  c->geometry.size =
+    min64 ((id->source_size + block - 1) & ~(block - 1), destination->size);
   c->destination = destination;
   c->source = source;
   c->clock = clock;

@@ -21,9 +21,9 @@
 #include "source.h"
 
 struct engine_config {
-  uint32_t batch;               /* bytes, 4096..32 MiB */
-  unsigned threshold;           /* 1..HYDRATE_THRESHOLD_MAX */
-  uint64_t rate;                /* bytes a second, 0 = no limit */
+  uint32_t batch;     /* bytes, 4096..32 MiB */
+  unsigned threshold; /* 1..HYDRATE_THRESHOLD_MAX */
+  uint64_t rate;      /* bytes a second, 0 = no limit */
   bool hydration;
   bool on_read;
   bool discard_passdown;
@@ -89,7 +89,7 @@ extern int engine_extents (struct engine *, uint32_t length, uint64_t offset,
 extern int engine_map_read (struct engine *, void *buf, uint32_t length,
                             uint64_t offset, int *err);
 extern int engine_map_extents (struct engine *, uint32_t length,
-                               uint64_t offset, bool one,
-                               engine_found *found, void *opaque);
+                               uint64_t offset, bool one, engine_found *found,
+                               void *opaque);
 
 #endif /* NBDCLONE_ENGINE_H */

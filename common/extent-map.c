@@ -58,8 +58,7 @@ extent_map_forget (struct extent_map *m, uint64_t offset)
   if (offset <= m->from)
     return;
   i = first_behind (m, offset);
-  memmove (m->extents, m->extents + i,
-           (m->count - i) * sizeof m->extents[0]);
+  memmove (m->extents, m->extents + i, (m->count - i) * sizeof m->extents[0]);
   m->count -= i;
   m->from = offset < m->to ? offset : m->to;
 }

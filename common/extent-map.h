@@ -20,10 +20,10 @@
 #define EXTENT_MAP_MAX 8192
 
 struct extent_map {
-  uint64_t from, to;            /* what it knows of, bytes */
+  uint64_t from, to; /* what it knows of, bytes */
   size_t count;
   struct {
-    uint64_t end;               /* offset */
+    uint64_t end; /* offset */
     bool zero;
   } extents[EXTENT_MAP_MAX];
 };
@@ -44,7 +44,7 @@ extern void extent_map_forget (struct extent_map *, uint64_t offset);
 extern size_t extent_map_room (const struct extent_map *);
 
 /* Add n extents that follow at `to`; not more than there is room for. */
-extern void extent_map_add (struct extent_map *,
-                            const struct source_extent *, size_t n);
+extern void extent_map_add (struct extent_map *, const struct source_extent *,
+                            size_t n);
 
 #endif /* NBDCLONE_EXTENT_MAP_H */

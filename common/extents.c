@@ -20,7 +20,7 @@
 
 #include "engine-private.h"
 
-#define CALLS_MAX 32            /* to the layers below, for one answer */
+#define CALLS_MAX 32 /* to the layers below, for one answer */
 #define MAP_RUNS_MAX 4096
 #define SOURCE_EXTENTS_MAX 128
 
@@ -28,11 +28,11 @@
 struct answer {
   engine_found *found;
   void *opaque;
-  bool one;                     /* the first extent is enough */
-  uint64_t at;                  /* all before this offset is told */
-  uint64_t end;                 /* of what may be told just now */
+  bool one;     /* the first extent is enough */
+  uint64_t at;  /* all before this offset is told */
+  uint64_t end; /* of what may be told just now */
   bool stop;
-  bool failed;                  /* found () did not want it */
+  bool failed; /* found () did not want it */
 };
 
 static int
@@ -86,15 +86,14 @@ ask_source (struct engine *e, struct answer *a)
   size_t i;
   int err;
 
-  if (a->at >= s->size) {       /* the destination's bytes in its last block */
+  if (a->at >= s->size) { /* the destination's bytes in its last block */
     ask_destination (e, a);
     return;
   }
   if (a->end > s->size)
     a->end = s->size;
-  source_start_extents (s, &wait, extents,
-                        a->one ? 1 : SOURCE_EXTENTS_MAX, a->end - a->at,
-                        a->at);
+  source_start_extents (s, &wait, extents, a->one ? 1 : SOURCE_EXTENTS_MAX,
+                        a->end - a->at, a->at);
   err = source_finish (&wait);
   if (err || wait.request.n_extents == 0) {
     tell_data (a);
@@ -112,7 +111,10 @@ engine_extents (struct engine *e, uint32_t length, uint64_t offset, bool one,
 {
   const uint64_t end = offset + length;
   struct answer a = {
-    .found = found, .opaque = opaque, .one = one, .at = offset,
+    .found = found,
+    .opaque = opaque,
+    .one = one,
+    .at = offset,
   };
   unsigned calls;
 
@@ -130,8 +132,8 @@ engine_extents (struct engine *e, uint32_t length, uint64_t offset, bool one,
 }
 
 int
-engine_map_read (struct engine *e, void *buf, uint32_t length,
-                 uint64_t offset, int *err)
+engine_map_read (struct engine *e, void *buf, uint32_t length, uint64_t offset,
+                 int *err)
 {
   struct destination *d = e->clone.destination;
   uint32_t done = 0;
@@ -142,8 +144,8 @@ engine_map_read (struct engine *e, void *buf, uint32_t length,
 
     if (!run.hydrated)
       memset (to, 0, run.length);
-    else if (d->ops->read (d, to, (uint32_t) run.length, offset + done,
-                           err) == -1) {
+    else if (d->ops->read (d, to, (uint32_t) run.length, offset + done, err) ==
+             -1) {
       if (*err == ENOTSUP || *err == EOPNOTSUPP)
         *err = EIO;
       return -1;

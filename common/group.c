@@ -11,7 +11,7 @@
 void
 group_init (struct group *g)
 {
-  *g = (struct group) { .running = false };
+  *g = (struct group){ .running = false };
   pthread_mutex_init (&g->lock, NULL);
   pthread_cond_init (&g->ended, NULL);
 }

@@ -16,12 +16,12 @@
 #include <stdint.h>
 
 struct group {
-  pthread_mutex_t lock;         /* protects all below; a leaf */
+  pthread_mutex_t lock; /* protects all below; a leaf */
   pthread_cond_t ended;
   bool running;
-  uint64_t runs;                /* how many have ended */
-  uint64_t last_good;           /* the last one of them that returned 0 */
-  int last_error;               /* what the last one returned */
+  uint64_t runs;      /* how many have ended */
+  uint64_t last_good; /* the last one of them that returned 0 */
+  int last_error;     /* what the last one returned */
 };
 
 extern void group_init (struct group *);
@@ -31,7 +31,6 @@ extern void group_destroy (struct group *);
  * later one has returned 0, else what the last one returned.  Holds no lock
  * while it runs.
  */
-extern int group_run (struct group *, int (*run) (void *opaque),
-                      void *opaque);
+extern int group_run (struct group *, int (*run) (void *opaque), void *opaque);
 
 #endif /* NBDCLONE_GROUP_H */

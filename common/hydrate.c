@@ -56,8 +56,8 @@
 struct work {
   enum { WORK_COPY, WORK_ZERO, WORK_EXTENTS } kind;
   struct regions regions;
-  bool swept;                   /* by the sweep, not for a client */
-  uint64_t map_offset;          /* WORK_EXTENTS */
+  bool swept;          /* by the sweep, not for a client */
+  uint64_t map_offset; /* WORK_EXTENTS */
 };
 
 int
@@ -65,8 +65,10 @@ hydrate_init (struct hydrate *h, struct clone *clone, unsigned threshold,
               uint64_t rate, bool sweeping)
 {
   assert (threshold > 0 && threshold <= HYDRATE_THRESHOLD_MAX);
-  *h = (struct hydrate) {
-    .clone = clone, .threshold = threshold, .rate = rate,
+  *h = (struct hydrate){
+    .clone = clone,
+    .threshold = threshold,
+    .rate = rate,
     .sweeping = sweeping,
   };
   pthread_mutex_init (&h->lock, NULL);
@@ -148,7 +150,7 @@ take_from_queue (struct hydrate *h, struct work *work)
       if (!hydrated && n > most)
         n = most;
     }
-    work->regions = (struct regions) { q->first, q->first + n };
+    work->regions = (struct regions){ q->first, q->first + n };
     q->first += n;
     if (regions_empty (*q)) {
       h->queue_first = (h->queue_first + 1) % HYDRATE_QUEUE_MAX;
@@ -168,7 +170,7 @@ static void
 end_round (struct hydrate *h)
 {
   const uint64_t missing =
-      bitmap_regions (h->clone->bitmap) - bitmap_count (h->clone->bitmap);
+    bitmap_regions (h->clone->bitmap) - bitmap_count (h->clone->bitmap);
 
   if (missing == 0)
     return;
@@ -180,7 +182,8 @@ end_round (struct hydrate *h)
       h->parked = missing;
       log_error ("gave up on %" PRIu64 " regions for now, after %u attempts: "
                  "the source or the destination fails there; a client's read "
-                 "or a restart tries again", missing, h->failed_rounds);
+                 "or a restart tries again",
+                 missing, h->failed_rounds);
       return;
     }
     h->pause_until_us = h->clone->clock->now_us (h->clone->clock) +
@@ -219,7 +222,7 @@ apply_map (struct hydrate *h, struct regions *r, bool *zero)
         r->end = covered.end;
       return true;
     }
-    *zero = false;              /* the region is zero in part */
+    *zero = false; /* the region is zero in part */
     end = region_start (g, r->first + 1);
   }
   /* Data up to the next extent that is zero, and the region in between. */
@@ -232,7 +235,7 @@ static struct work
 extents_work (struct hydrate *h)
 {
   h->map_busy = true;
-  return (struct work) { .kind = WORK_EXTENTS, .map_offset = h->map.to };
+  return (struct work){ .kind = WORK_EXTENTS, .map_offset = h->map.to };
 }
 
 /* The sweep's next piece; false if there is none now. */
@@ -255,7 +258,7 @@ take_from_sweep (struct hydrate *h, struct work *work)
     }
     if (!apply_map (h, &r, &zero)) {
       if (h->map_busy)
-        return false;           /* the answer wakes us up */
+        return false; /* the answer wakes us up */
       *work = extents_work (h);
       return true;
     }
@@ -273,8 +276,10 @@ take_from_sweep (struct hydrate *h, struct work *work)
     if (r.end - r.first > most)
       r.end = r.first + most;
     h->cursor = r.end;
-    *work = (struct work) {
-      .kind = zero ? WORK_ZERO : WORK_COPY, .regions = r, .swept = true,
+    *work = (struct work){
+      .kind = zero ? WORK_ZERO : WORK_COPY,
+      .regions = r,
+      .swept = true,
     };
     return true;
   }
@@ -295,7 +300,7 @@ wait_for (struct hydrate *h, uint64_t now)
 {
   struct clone *c = h->clone;
   const uint64_t client =
-      atomic_load_explicit (&h->client_us, memory_order_relaxed);
+    atomic_load_explicit (&h->client_us, memory_order_relaxed);
 
   if (commit_failed (&c->commit))
     return UINT64_MAX;
@@ -373,12 +378,12 @@ copy_what_can_be (struct hydrate *h, struct regions r, uint8_t *buf,
   if (*result == COPY_SOURCE_BAD && r.end - r.first > 1) {
     const uint64_t middle = r.first + (r.end - r.first) / 2;
 
-    bad = copy_what_can_be (h, (struct regions) { r.first, middle }, buf,
-                            result, err);
+    bad = copy_what_can_be (h, (struct regions){ r.first, middle }, buf, result,
+                            err);
     if (*result == COPY_OK || *result == COPY_SOURCE_BAD) {
       const enum copy_result first = *result;
 
-      bad += copy_what_can_be (h, (struct regions) { middle, r.end }, buf,
+      bad += copy_what_can_be (h, (struct regions){ middle, r.end }, buf,
                                result, err);
       if (*result == COPY_OK)
         *result = first;
@@ -397,7 +402,7 @@ finish_copy (struct hydrate *h, unsigned self, const struct work *work,
   const uint64_t offset = region_start (&c->geometry, work->regions.first);
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
-  h->active[self] = (struct regions) { 0, 0 };
+  h->active[self] = (struct regions){ 0, 0 };
   h->n_active--;
 
   switch (result) {
@@ -409,8 +414,8 @@ finish_copy (struct hydrate *h, unsigned self, const struct work *work,
   case COPY_SOURCE_BAD:
     if (!h->source_complained)
       log_error ("the source cannot read %" PRIu64 " of the regions from "
-                 "offset %" PRIu64 " on; it will be asked again", bad,
-                 offset);
+                 "offset %" PRIu64 " on; it will be asked again",
+                 bad, offset);
     h->source_complained = true;
     break;
   case COPY_DESTINATION_BAD:
@@ -420,7 +425,8 @@ finish_copy (struct hydrate *h, unsigned self, const struct work *work,
     errno = err;
     if (!h->destination_complained)
       log_error ("cannot write to the destination at offset %" PRIu64 ": %m; "
-                 "hydration will try again", offset);
+                 "hydration will try again",
+                 offset);
     h->destination_complained = true;
     /* fall through */
   case COPY_SOURCE_AWAY:
@@ -444,7 +450,7 @@ ask_extents (struct hydrate *h, uint64_t offset)
 {
   struct source *s = h->clone->source;
   CLEANUP_FREE struct source_extent *extents =
-      calloc (MAP_ANSWER_MAX, sizeof *extents);
+    calloc (MAP_ANSWER_MAX, sizeof *extents);
   const uint64_t left = s->size - offset;
   const uint64_t length = left < MAP_PIECE ? left : MAP_PIECE;
   struct source_wait wait;
@@ -466,9 +472,9 @@ ask_extents (struct hydrate *h, uint64_t offset)
       extent_map_add (&h->map, extents, n);
     else {
       /* It cannot say now: then it is data. */
-      const struct source_extent data = {
-        length < MAP_AHEAD ? length : MAP_AHEAD, 0
-      };
+      const struct source_extent data = { length < MAP_AHEAD ? length
+                                                             : MAP_AHEAD,
+                                          0 };
       extent_map_add (&h->map, &data, 1);
     }
   }
@@ -526,9 +532,8 @@ hydrate_start (struct hydrate *h)
 
     if (start == NULL)
       return ENOMEM;
-    *start = (struct thread_start) { h, h->n_threads };
-    r = pthread_create (&h->threads[h->n_threads], NULL, hydrate_thread,
-                        start);
+    *start = (struct thread_start){ h, h->n_threads };
+    r = pthread_create (&h->threads[h->n_threads], NULL, hydrate_thread, start);
     if (r) {
       free (start);
       return r;

@@ -20,11 +20,11 @@
 
 struct hydrate {
   struct clone *clone;
-  unsigned threshold;           /* most copies in flight */
-  uint64_t rate;                /* bytes a second, 0 = no limit */
-  bool sweeping;                /* or serve only what clients asked for */
+  unsigned threshold; /* most copies in flight */
+  uint64_t rate;      /* bytes a second, 0 = no limit */
+  bool sweeping;      /* or serve only what clients asked for */
 
-  pthread_mutex_t lock;         /* protects all below; before claims' and
+  pthread_mutex_t lock; /* protects all below; before claims' and
                                    commit's locks, never held over I/O */
   pthread_cond_t wake;
   bool stop;
@@ -32,32 +32,32 @@ struct hydrate {
   struct regions queue[HYDRATE_QUEUE_MAX]; /* a ring */
   size_t queue_first, queue_count;
 
-  struct regions *active;       /* per thread; empty if it is not copying */
+  struct regions *active; /* per thread; empty if it is not copying */
   unsigned n_active;
 
-  uint64_t cursor;              /* of the sweep, a region */
-  uint64_t round_failures;      /* regions that failed since it began */
-  unsigned failed_rounds;       /* in a row that ended with failures */
-  uint64_t parked;              /* regions given up on for now */
-  bool source_complained;       /* logged already in this round */
+  uint64_t cursor;         /* of the sweep, a region */
+  uint64_t round_failures; /* regions that failed since it began */
+  unsigned failed_rounds;  /* in a row that ended with failures */
+  uint64_t parked;         /* regions given up on for now */
+  bool source_complained;  /* logged already in this round */
   bool destination_complained;
 
   uint64_t pause_until_us;
-  uint64_t rate_next_us;        /* when the rate allows the next copy */
+  uint64_t rate_next_us; /* when the rate allows the next copy */
 
   struct extent_map map;
-  bool map_busy;                /* somebody is asking for extents */
-  bool map_useless;             /* the source cannot say */
+  bool map_busy;    /* somebody is asking for extents */
+  bool map_useless; /* the source cannot say */
 
-  _Atomic uint64_t client_us;   /* when a client last needed the source */
+  _Atomic uint64_t client_us; /* when a client last needed the source */
 
   pthread_t *threads;
   unsigned n_threads;
 };
 
 /* 0, or an error number.  The threads exist as soon as hydrate_start. */
-extern int hydrate_init (struct hydrate *, struct clone *,
-                         unsigned threshold, uint64_t rate, bool sweeping);
+extern int hydrate_init (struct hydrate *, struct clone *, unsigned threshold,
+                         uint64_t rate, bool sweeping);
 extern void hydrate_destroy (struct hydrate *);
 extern int hydrate_start (struct hydrate *);
 

@@ -26,7 +26,7 @@ struct keep_item {
 void
 keep_init (struct keep *k, struct clone *clone)
 {
-  *k = (struct keep) { .clone = clone };
+  *k = (struct keep){ .clone = clone };
   k->last = &k->first;
   pthread_mutex_init (&k->lock, NULL);
   pthread_cond_init (&k->work, NULL);
@@ -113,7 +113,7 @@ keep_offer (struct keep *k, struct regions regions, const void *data)
 {
   const struct geometry *g = &k->clone->geometry;
   const size_t length =
-      region_start (g, regions.end) - region_start (g, regions.first);
+    region_start (g, regions.end) - region_start (g, regions.first);
   struct keep_item *item;
 
   if (!reserve (k, length))

@@ -22,11 +22,11 @@ struct keep_item;
 
 struct keep {
   struct clone *clone;
-  pthread_mutex_t lock;         /* protects all below; a leaf */
+  pthread_mutex_t lock; /* protects all below; a leaf */
   pthread_cond_t work;
   struct keep_item *first, **last;
-  uint64_t bytes;               /* of all items, those being stored too */
-  unsigned idle;                /* threads that wait for work */
+  uint64_t bytes; /* of all items, those being stored too */
+  unsigned idle;  /* threads that wait for work */
   bool stop;
   pthread_t threads[KEEP_THREADS];
   unsigned n_threads;

@@ -30,8 +30,8 @@
 
 /* How the cloned bytes are divided.  Never changes once set. */
 struct geometry {
-  uint64_t size;                /* bytes that are cloned, >= 0 */
-  unsigned shift;               /* log2 of the region size, 12..30 */
+  uint64_t size;  /* bytes that are cloned, >= 0 */
+  unsigned shift; /* log2 of the region size, 12..30 */
 };
 
 /* Regions [first, end). */
@@ -82,8 +82,8 @@ static inline struct regions
 regions_touched (const struct geometry *g, uint64_t offset, uint64_t length)
 {
   assert (length > 0 && offset < g->size && length <= g->size - offset);
-  return (struct regions) { offset >> g->shift,
-                            ((offset + length - 1) >> g->shift) + 1 };
+  return (struct regions){ offset >> g->shift,
+                           ((offset + length - 1) >> g->shift) + 1 };
 }
 
 /* The regions that lie wholly in [offset, offset + length); same limits.  An

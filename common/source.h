@@ -25,7 +25,7 @@ struct source_extent {
 
 struct source {
   const struct source_ops *ops;
-  uint64_t size;                /* bytes */
+  uint64_t size; /* bytes */
 };
 
 struct source_ops {
@@ -45,18 +45,18 @@ struct source_ops {
  * was no source to ask for too long, or ESHUTDOWN if it has been stopped.
  */
 struct source_request {
-  uint64_t offset;              /* bytes, inside the source */
-  uint64_t length;              /* bytes, > 0; at most 32 MiB to read */
-  void *buf;                    /* to read into, or */
+  uint64_t offset;               /* bytes, inside the source */
+  uint64_t length;               /* bytes, > 0; at most 32 MiB to read */
+  void *buf;                     /* to read into, or */
   struct source_extent *extents; /* room for max_extents */
   size_t max_extents;
-  size_t n_extents;             /* out: how many there are */
+  size_t n_extents; /* out: how many there are */
   void (*done) (struct source_request *);
-  void *opaque;                 /* the caller's */
-  int error;                    /* out */
+  void *opaque; /* the caller's */
+  int error;    /* out */
 
-  atomic_uint unfinished;       /* the source's own: commands to come */
-  atomic_int failure;           /* the source's own */
+  atomic_uint unfinished; /* the source's own: commands to come */
+  atomic_int failure;     /* the source's own */
 };
 
 /* A request with somebody who waits for it. */
@@ -77,8 +77,11 @@ static inline void
 source_start_read (struct source *s, struct source_wait *w, void *buf,
                    uint64_t length, uint64_t offset)
 {
-  w->request = (struct source_request) {
-    .offset = offset, .length = length, .buf = buf, .done = source_wait_done,
+  w->request = (struct source_request){
+    .offset = offset,
+    .length = length,
+    .buf = buf,
+    .done = source_wait_done,
   };
   sem_init (&w->ended, 0, 0);
   s->ops->read (s, &w->request);
@@ -89,9 +92,12 @@ source_start_extents (struct source *s, struct source_wait *w,
                       struct source_extent *extents, size_t max,
                       uint64_t length, uint64_t offset)
 {
-  w->request = (struct source_request) {
-    .offset = offset, .length = length, .extents = extents,
-    .max_extents = max, .done = source_wait_done,
+  w->request = (struct source_request){
+    .offset = offset,
+    .length = length,
+    .extents = extents,
+    .max_extents = max,
+    .done = source_wait_done,
   };
   sem_init (&w->ended, 0, 0);
   s->ops->extents (s, &w->request);

@@ -35,10 +35,10 @@
 #define SYNC_DATA UINT64_MAX
 
 struct storage_file {
-  struct storage storage;       /* first: the seam */
+  struct storage storage; /* first: the seam */
   int fd;
-  char *path;                   /* where it is, or will be published */
-  char *created;                /* its temporary name until then, or NULL */
+  char *path;    /* where it is, or will be published */
+  char *created; /* its temporary name until then, or NULL */
   bool use_ring;
   struct io_uring ring;
 };
@@ -96,7 +96,7 @@ file_next_data (struct storage *s, uint64_t offset)
 static int
 write_error (ssize_t r, size_t expected)
 {
-  if (r >= 0)                   /* a regular file is short only when full */
+  if (r >= 0) /* a regular file is short only when full */
     return (size_t) r == expected ? 0 : ENOSPC;
   if (r == -ENOSPC || r == -EDQUOT || r == -EFBIG)
     return ENOSPC;

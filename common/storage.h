@@ -17,8 +17,8 @@
 /* One piece of a submission. */
 struct storage_write {
   const void *data;
-  size_t length;                /* bytes, > 0 */
-  uint64_t offset;              /* bytes */
+  size_t length;   /* bytes, > 0 */
+  uint64_t offset; /* bytes */
 };
 
 struct storage {
@@ -46,8 +46,8 @@ struct storage_ops {
    * EFBIG), any other number if it is not known any more what is on the disk.
    * Only one caller at a time.
    */
-  int (*write) (struct storage *, const struct storage_write *writes,
-                size_t n, bool sync);
+  int (*write) (struct storage *, const struct storage_write *writes, size_t n,
+                bool sync);
 };
 
 #endif /* NBDCLONE_STORAGE_H */

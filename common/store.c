@@ -32,8 +32,8 @@ region_length (const struct clone *c, uint64_t region)
 }
 
 int
-store_hydrated (struct clone *c, const struct change *change,
-                uint64_t offset, uint32_t length, int *err)
+store_hydrated (struct clone *c, const struct change *change, uint64_t offset,
+                uint32_t length, int *err)
 {
   struct destination *d = c->destination;
 
@@ -88,7 +88,7 @@ store_part (struct clone *c, const struct change *change, uint64_t offset,
   struct claim claim;
   int ret;
 
-  claim_regions (&c->claims, &claim, (struct regions) { r, r + 1 });
+  claim_regions (&c->claims, &claim, (struct regions){ r, r + 1 });
   if (bitmap_all_set (c->bitmap, r, r + 1)) {
     /* Somebody has overtaken our fetch (P7). */
     claim_release (&c->claims, &claim);
@@ -144,8 +144,7 @@ store_piece (struct clone *c, uint64_t region, const uint8_t *data,
   struct claim claim;
   int ret = 0;
 
-  claim_regions (&c->claims, &claim,
-                 (struct regions) { region, region + 1 });
+  claim_regions (&c->claims, &claim, (struct regions){ region, region + 1 });
   *hydrated = bitmap_all_set (c->bitmap, region, region + 1);
   if (!*hydrated) {
     ret = d->ops->write (d, data, length, offset, false, err);
@@ -159,15 +158,14 @@ store_piece (struct clone *c, uint64_t region, const uint8_t *data,
 /* Zero what is found not to be. */
 struct zeroing {
   struct clone *clone;
-  uint64_t end;                 /* of the range */
-  uint64_t done;                /* all before this offset is zero */
+  uint64_t end;  /* of the range */
+  uint64_t done; /* all before this offset is zero */
   int ret;
   int err;
 };
 
 static int
-zero_unless_zero (void *opaque, uint64_t offset, uint64_t length,
-                  unsigned type)
+zero_unless_zero (void *opaque, uint64_t offset, uint64_t length, unsigned type)
 {
   struct zeroing *z = opaque;
   struct destination *d = z->clone->destination;
@@ -177,8 +175,8 @@ zero_unless_zero (void *opaque, uint64_t offset, uint64_t length,
     length = z->end - offset;
   /* A hole alone may be garbage. */
   if (!(type & EXTENT_ZERO))
-    z->ret = d->ops->zero (d, (uint32_t) length, offset,
-                           DESTINATION_MAY_TRIM, &z->err);
+    z->ret = d->ops->zero (d, (uint32_t) length, offset, DESTINATION_MAY_TRIM,
+                           &z->err);
   if (z->ret == 0)
     z->done = offset + length;
   return z->ret;
@@ -195,8 +193,8 @@ zero_range (struct clone *c, uint64_t offset, uint64_t end, int *err)
     const uint32_t length = (uint32_t) (end - z.done);
 
     if (!d->can_extents ||
-        (d->ops->extents (d, length, z.done, zero_unless_zero, &z, err) ==
-             -1 && z.ret == 0) ||
+        (d->ops->extents (d, length, z.done, zero_unless_zero, &z, err) == -1 &&
+         z.ret == 0) ||
         (z.done == before && z.ret == 0))
       (void) zero_unless_zero (&z, z.done, length, 0);
   }

@@ -17,9 +17,9 @@
 /* What a client wants done to a range. */
 struct change {
   enum { CHANGE_WRITE, CHANGE_ZERO, CHANGE_TRIM } kind;
-  const uint8_t *data;          /* CHANGE_WRITE: for the whole range */
-  unsigned flags;               /* CHANGE_ZERO: the destination's flags */
-  bool passdown;                /* CHANGE_TRIM: may give up the space */
+  const uint8_t *data; /* CHANGE_WRITE: for the whole range */
+  unsigned flags;      /* CHANGE_ZERO: the destination's flags */
+  bool passdown;       /* CHANGE_TRIM: may give up the space */
 };
 
 /* Do it to bytes that are hydrated. */
@@ -29,30 +29,28 @@ extern int store_hydrated (struct clone *, const struct change *,
 /* Do it to whole regions, that may be hydrated or not; they are afterwards.
  * offset and length are those regions'.
  */
-extern int store_change (struct clone *, const struct change *,
-                         uint64_t offset, uint32_t length, int *err);
+extern int store_change (struct clone *, const struct change *, uint64_t offset,
+                         uint32_t length, int *err);
 
 /* Do it to a part of one region; `region` has the source's bytes of all of it
  * and is changed.
  */
-extern int store_part (struct clone *, const struct change *,
-                       uint64_t offset, uint32_t length, uint8_t *region,
-                       int *err);
+extern int store_part (struct clone *, const struct change *, uint64_t offset,
+                       uint32_t length, uint8_t *region, int *err);
 
 /* Keep the source's bytes of these regions, as far as they are not hydrated
  * yet.
  */
-extern int store_fetched (struct clone *, struct regions,
-                          const uint8_t *data, int *err);
+extern int store_fetched (struct clone *, struct regions, const uint8_t *data,
+                          int *err);
 
 /* The same for a piece of a region that is larger than a fetch.  The pieces
  * come in order; `last` says that this is the last one.  *hydrated says that
  * the region is hydrated already, and no more pieces are wanted.
  */
-extern int store_piece (struct clone *, uint64_t region,
-                        const uint8_t *data, uint64_t offset,
-                        uint32_t length, bool last, bool *hydrated,
-                        int *err);
+extern int store_piece (struct clone *, uint64_t region, const uint8_t *data,
+                        uint64_t offset, uint32_t length, bool last,
+                        bool *hydrated, int *err);
 
 /* The source is zero in these regions (at most STORE_ZERO_MAX bytes, or one
  * region): make the destination so where it is not hydrated yet.  Nothing is

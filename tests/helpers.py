@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import time
 
@@ -50,6 +51,19 @@ def content(name, offset=0, length=-1):
     with open(os.path.join(TMP, name), "rb") as f:
         f.seek(offset)
         return f.read(length)
+
+
+def logged(name):
+    """The requests in a file of nbdkit's log filter: [(kind, offset, count)];
+    only of the kind is there something to be said of a Flush."""
+    result = []
+    for line in content(name).decode().splitlines():
+        m = re.search(r" ([A-Z][a-z]+) id=\d+ (?:offset=(\w+) count=(\w+) )?"
+                      r".*\.\.\.$", line)
+        if m:
+            kind, offset, count = m.groups()
+            result.append((kind, int(offset or "0", 0), int(count or "0", 0)))
+    return result
 
 
 def pread(h, length, offset):

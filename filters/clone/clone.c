@@ -41,7 +41,7 @@ static atomic_bool closing;
 
 /* A connection. */
 struct handle {
-  bool map;                     /* to the map export */
+  bool map; /* to the map export */
 };
 
 void
@@ -86,8 +86,8 @@ clone_unload (void)
 }
 
 static int
-clone_config (nbdkit_next_config *next, nbdkit_backend *nxdata,
-              const char *key, const char *value)
+clone_config (nbdkit_next_config *next, nbdkit_backend *nxdata, const char *key,
+              const char *value)
 {
   const int r = params_set (&params, key, value);
 
@@ -98,7 +98,8 @@ clone_config (nbdkit_next_config *next, nbdkit_backend *nxdata,
    */
   if (strcmp (key, "dir") == 0 || strcmp (key, "directory") == 0) {
     nbdkit_error ("%s=%s: a directory of disks cannot be the destination of "
-                  "a clone; allowed is one file or device", key, value);
+                  "a clone; allowed is one file or device",
+                  key, value);
     return -1;
   }
   return next (nxdata, key, value);
@@ -179,8 +180,8 @@ clone_list_exports (nbdkit_next_list_exports *next, nbdkit_backend *nxdata,
 }
 
 static const char *
-clone_default_export (nbdkit_next_default_export *next,
-                      nbdkit_backend *nxdata, int readonly, int is_tls)
+clone_default_export (nbdkit_next_default_export *next, nbdkit_backend *nxdata,
+                      int readonly, int is_tls)
 {
   (void) next;
   (void) nxdata;
@@ -280,8 +281,7 @@ clone_is_rotational (nbdkit_next *next, void *handle)
 static int
 clone_can_zero (nbdkit_next *next, void *handle)
 {
-  return clone_can_write (next, handle) ? NBDKIT_ZERO_NATIVE
-                                        : NBDKIT_ZERO_NONE;
+  return clone_can_write (next, handle) ? NBDKIT_ZERO_NATIVE : NBDKIT_ZERO_NONE;
 }
 
 static int
@@ -294,8 +294,8 @@ static int
 clone_can_fua (nbdkit_next *next, void *handle)
 {
   return clone_can_write (next, handle) && setup.destination->can_flush
-             ? NBDKIT_FUA_NATIVE
-             : NBDKIT_FUA_NONE;
+           ? NBDKIT_FUA_NATIVE
+           : NBDKIT_FUA_NONE;
 }
 
 static int
@@ -328,8 +328,8 @@ clone_pread (nbdkit_next *next, void *handle, void *buf, uint32_t count,
 }
 
 static int
-clone_pwrite (nbdkit_next *next, void *handle, const void *buf,
-              uint32_t count, uint64_t offset, uint32_t flags, int *err)
+clone_pwrite (nbdkit_next *next, void *handle, const void *buf, uint32_t count,
+              uint64_t offset, uint32_t flags, int *err)
 {
   (void) next;
   (void) handle;
@@ -362,8 +362,7 @@ clone_zero (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
 {
   (void) next;
   (void) handle;
-  return engine_zero (setup.engine, count, offset,
-                      flags & NBDKIT_FLAG_MAY_TRIM,
+  return engine_zero (setup.engine, count, offset, flags & NBDKIT_FLAG_MAY_TRIM,
                       flags & NBDKIT_FLAG_FAST_ZERO, flags & NBDKIT_FLAG_FUA,
                       err);
 }
@@ -381,9 +380,8 @@ add_extent (void *opaque, uint64_t offset, uint64_t length, unsigned type)
 }
 
 static int
-clone_extents (nbdkit_next *next, void *handle, uint32_t count,
-               uint64_t offset, uint32_t flags,
-               struct nbdkit_extents *extents, int *err)
+clone_extents (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
+               uint32_t flags, struct nbdkit_extents *extents, int *err)
 {
   const struct handle *h = handle;
   const bool one = flags & NBDKIT_FLAG_REQ_ONE;
@@ -395,16 +393,16 @@ clone_extents (nbdkit_next *next, void *handle, uint32_t count,
     r = engine_map_extents (setup.engine, count, offset, one, add_extent,
                             extents);
   else
-    r = engine_extents (setup.engine, count, offset, one, add_extent,
-                        extents, err);
+    r = engine_extents (setup.engine, count, offset, one, add_extent, extents,
+                        err);
   if (r == -1)
     *err = errno ? errno : EIO;
   return r;
 }
 
 static int
-clone_cache (nbdkit_next *next, void *handle, uint32_t count,
-             uint64_t offset, uint32_t flags, int *err)
+clone_cache (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
+             uint32_t flags, int *err)
 {
   const struct handle *h = handle;
 

@@ -30,12 +30,12 @@ struct nbdkit_destination {
   struct destination destination; /* first: the seam */
   nbdkit_next *next;
   bool parallel;
-  pthread_mutex_t lock;         /* around all calls, if not parallel */
+  pthread_mutex_t lock; /* around all calls, if not parallel */
   bool can_write;
   bool is_rotational;
-  int can_zero;                 /* NBDKIT_ZERO_... */
+  int can_zero;                         /* NBDKIT_ZERO_... */
   uint32_t minimum, preferred, maximum; /* block sizes, or 0 */
-  uint8_t *zeroes;              /* if it cannot zero */
+  uint8_t *zeroes;                      /* if it cannot zero */
 };
 
 static struct nbdkit_destination *
@@ -57,13 +57,12 @@ leave (pthread_mutex_t **lock)
     cleanup_unlock (lock);
 }
 
-#define CALL_PLUGIN(n)                                                        \
-  __attribute__ ((cleanup (leave), unused)) pthread_mutex_t *_plugin =        \
-      enter (n)
+#define CALL_PLUGIN(n) \
+  __attribute__ ((cleanup (leave), unused)) pthread_mutex_t *_plugin = enter (n)
 
 static int
-nbdkit_read (struct destination *d, void *buf, uint32_t length,
-             uint64_t offset, int *err)
+nbdkit_read (struct destination *d, void *buf, uint32_t length, uint64_t offset,
+             int *err)
 {
   struct nbdkit_destination *n = nbdkit_of (d);
 
@@ -97,8 +96,7 @@ nbdkit_zero (struct destination *d, uint32_t length, uint64_t offset,
              unsigned flags, int *err)
 {
   struct nbdkit_destination *n = nbdkit_of (d);
-  const uint32_t most =
-      n->can_zero == NBDKIT_ZERO_NONE ? ZEROES : ZERO_MAX;
+  const uint32_t most = n->can_zero == NBDKIT_ZERO_NONE ? ZEROES : ZERO_MAX;
   uint32_t nbdkit_flags = 0;
 
   if (flags & DESTINATION_MAY_TRIM)
@@ -121,8 +119,7 @@ nbdkit_zero (struct destination *d, uint32_t length, uint64_t offset,
 }
 
 static int
-nbdkit_trim (struct destination *d, uint32_t length, uint64_t offset,
-             int *err)
+nbdkit_trim (struct destination *d, uint32_t length, uint64_t offset, int *err)
 {
   struct nbdkit_destination *n = nbdkit_of (d);
 
@@ -148,8 +145,7 @@ nbdkit_extents (struct destination *d, uint32_t length, uint64_t offset,
                 void *opaque, int *err)
 {
   struct nbdkit_destination *n = nbdkit_of (d);
-  struct nbdkit_extents *extents =
-      nbdkit_extents_new (offset, offset + length);
+  struct nbdkit_extents *extents = nbdkit_extents_new (offset, offset + length);
   size_t i, count;
   int r;
 
@@ -178,8 +174,7 @@ nbdkit_extents (struct destination *d, uint32_t length, uint64_t offset,
 }
 
 static int
-nbdkit_cache (struct destination *d, uint32_t length, uint64_t offset,
-              int *err)
+nbdkit_cache (struct destination *d, uint32_t length, uint64_t offset, int *err)
 {
   struct nbdkit_destination *n = nbdkit_of (d);
 

@@ -35,21 +35,21 @@ const struct params default_params = {
 };
 
 const char params_help[] =
-    "clone-source=URI            (required) NBD server to clone from.\n"
-    "clone-bitmap=PATH           (required) Bitmap file; made if missing.\n"
-    "clone-bitmap-mode=MODE      auto, create or resume. (default auto)\n"
-    "clone-region-size=SIZE      Unit of cloning, 4K..1G. (default 4K)\n"
-    "clone-hydration=BOOL        Copy in the background. (default true)\n"
-    "clone-on-read=BOOL          Keep what reads fetch. (default true)\n"
-    "clone-batch=SIZE            Most bytes in one copy, 4K..32M. (default 1M)\n"
-    "clone-threshold=N           Most copies in flight, 1..256. (default 16)\n"
-    "clone-rate=BYTES            Background limit a second. (default 0, none)\n"
-    "clone-connections=N         To the source, 1..64. (default 4)\n"
-    "clone-commit-interval=SECS  Longest wait for a commit. (default 1)\n"
-    "clone-source-timeout=SECS   Longest wait for the source. (default 60)\n"
-    "clone-discard-passdown=BOOL Trim the destination, too. (default true)\n"
-    "clone-map-export=NAME       Export that shows progress.\n"
-    "                            (default hydration)";
+  "clone-source=URI            (required) NBD server to clone from.\n"
+  "clone-bitmap=PATH           (required) Bitmap file; made if missing.\n"
+  "clone-bitmap-mode=MODE      auto, create or resume. (default auto)\n"
+  "clone-region-size=SIZE      Unit of cloning, 4K..1G. (default 4K)\n"
+  "clone-hydration=BOOL        Copy in the background. (default true)\n"
+  "clone-on-read=BOOL          Keep what reads fetch. (default true)\n"
+  "clone-batch=SIZE            Most bytes in one copy, 4K..32M. (default 1M)\n"
+  "clone-threshold=N           Most copies in flight, 1..256. (default 16)\n"
+  "clone-rate=BYTES            Background limit a second. (default 0, none)\n"
+  "clone-connections=N         To the source, 1..64. (default 4)\n"
+  "clone-commit-interval=SECS  Longest wait for a commit. (default 1)\n"
+  "clone-source-timeout=SECS   Longest wait for the source. (default 60)\n"
+  "clone-discard-passdown=BOOL Trim the destination, too. (default true)\n"
+  "clone-map-export=NAME       Export that shows progress.\n"
+  "                            (default hydration)";
 
 static int
 parse_bool (const char *key, const char *value, bool *result)
@@ -73,7 +73,8 @@ parse_size (const char *key, const char *value, uint64_t min, uint64_t max,
 
   if (r == -1 || (uint64_t) r < min || (uint64_t) r > max) {
     nbdkit_error ("%s=%s: allowed are sizes from %" PRIu64 " to %" PRIu64
-                  " bytes", key, value, min, max);
+                  " bytes",
+                  key, value, min, max);
     return -1;
   }
   *result = (uint64_t) r;
@@ -102,8 +103,7 @@ parse_seconds (const char *key, const char *value, double min, double max,
 
   if (end == value || *end != 0 || !isfinite (seconds) || seconds < min ||
       seconds > max) {
-    nbdkit_error ("%s=%s: allowed are %g to %g seconds", key, value, min,
-                  max);
+    nbdkit_error ("%s=%s: allowed are %g to %g seconds", key, value, min, max);
     return -1;
   }
   *us = (uint64_t) (seconds * 1e6);
@@ -118,7 +118,8 @@ parse_region_size (const char *key, const char *value, uint64_t *result)
   if (r < (int64_t) REGION_SIZE_MIN || r > (int64_t) REGION_SIZE_MAX ||
       (r & (r - 1)) != 0) {
     nbdkit_error ("%s=%s: allowed are powers of two from 4096 to 1073741824 "
-                  "bytes", key, value);
+                  "bytes",
+                  key, value);
     return -1;
   }
   *result = (uint64_t) r;
@@ -126,8 +127,7 @@ parse_region_size (const char *key, const char *value, uint64_t *result)
 }
 
 static int
-parse_bitmap_mode (const char *key, const char *value,
-                   enum bitmap_mode *result)
+parse_bitmap_mode (const char *key, const char *value, enum bitmap_mode *result)
 {
   if (strcmp (value, "auto") == 0)
     *result = BITMAP_AUTO;
@@ -211,7 +211,8 @@ params_set (struct params *p, const char *key, const char *value)
     return parse_map_export (key, value, &p->map_export);
   if (strncmp (key, "clone-", 6) == 0) {
     nbdkit_error ("%s: there is no such parameter; see "
-                  "nbdkit-clone-filter(1)", key);
+                  "nbdkit-clone-filter(1)",
+                  key);
     return -1;
   }
   return 0;
@@ -231,8 +232,10 @@ params_check (struct params *p)
     return -1;
   }
   if (p->map_export == NULL)
-    return parse_map_export ("clone-map-export", "hydration",
-                             &p->map_export) == 1 ? 0 : -1;
+    return parse_map_export ("clone-map-export", "hydration", &p->map_export) ==
+               1
+             ? 0
+             : -1;
   return 0;
 }
 

@@ -15,14 +15,14 @@ enum bitmap_mode { BITMAP_AUTO, BITMAP_CREATE, BITMAP_RESUME };
 
 struct params {
   struct uri source;
-  char *bitmap;                 /* absolute path */
+  char *bitmap; /* absolute path */
   enum bitmap_mode bitmap_mode;
-  uint64_t region_size;         /* bytes, or 0 if not given */
+  uint64_t region_size; /* bytes, or 0 if not given */
   bool hydration;
   bool on_read;
-  uint32_t batch;               /* bytes */
+  uint32_t batch; /* bytes */
   unsigned threshold;
-  uint64_t rate;                /* bytes a second, 0 = none */
+  uint64_t rate; /* bytes a second, 0 = none */
   unsigned connections;
   uint64_t commit_interval_us;
   uint64_t source_timeout_us;

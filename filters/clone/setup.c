@@ -61,12 +61,14 @@ prepare_to_create (struct setup *s, const struct params *p)
   size = source_nbd_probe (p->source.uri, PROBE_CREATE_US, why, sizeof why);
   if (size == -1) {
     nbdkit_error ("clone-source=%s: cannot connect (%s), but a new clone "
-                  "needs its source", p->source.shown, why);
+                  "needs its source",
+                  p->source.shown, why);
     return -1;
   }
   if (size == 0) {
     nbdkit_error ("clone-source=%s: the source is empty, there is nothing to "
-                  "clone", p->source.shown);
+                  "clone",
+                  p->source.shown);
     return -1;
   }
   id->source_size = (uint64_t) size;
@@ -109,8 +111,8 @@ check_identity (const struct setup *s, const struct params *p)
   if (p->region_size && p->region_size != id->region_size) {
     nbdkit_error ("clone-bitmap=%s: its region size is %" PRIu64
                   ", but clone-region-size=%" PRIu64 "; the region size of a "
-                  "clone is fixed when it is created", p->bitmap,
-                  id->region_size, p->region_size);
+                  "clone is fixed when it is created",
+                  p->bitmap, id->region_size, p->region_size);
     return -1;
   }
   if (strcmp (id->source_name, p->source.export_name) != 0) {
@@ -139,7 +141,8 @@ load_bitmap (struct setup *s, const struct params *p)
   if (!s->creating &&
       bitmap_file_load (s->file, s->bitmap, why, sizeof why) == -1) {
     nbdkit_error ("clone-bitmap=%s: it is damaged in a way that no crash "
-                  "explains: %s", p->bitmap, why);
+                  "explains: %s",
+                  p->bitmap, why);
     return -1;
   }
   return 0;
@@ -157,17 +160,19 @@ check_source (const struct setup *s, const struct params *p)
 {
   char why[256];
   const int64_t size =
-      source_nbd_probe (p->source.uri, PROBE_RESUME_US, why, sizeof why);
+    source_nbd_probe (p->source.uri, PROBE_RESUME_US, why, sizeof why);
 
   if (size == -1) {
     log_info ("source %s: cannot connect (%s); serving what is hydrated and "
-              "trying again", p->source.shown, why);
+              "trying again",
+              p->source.shown, why);
     return 0;
   }
   if ((uint64_t) size != s->identity.source_size) {
-    nbdkit_error ("clone-bitmap=%s: it belongs to a clone of a source of %"
-                  PRIu64 " bytes, but the source %s has %" PRIi64 " bytes",
-                  p->bitmap, s->identity.source_size, p->source.shown, size);
+    nbdkit_error (
+      "clone-bitmap=%s: it belongs to a clone of a source of %" PRIu64
+      " bytes, but the source %s has %" PRIi64 " bytes",
+      p->bitmap, s->identity.source_size, p->source.shown, size);
     return -1;
   }
   return 0;
@@ -189,12 +194,14 @@ setup_get_ready (struct setup *s, const struct params *p, int thread_model)
 
   if (exists && p->bitmap_mode == BITMAP_CREATE) {
     nbdkit_error ("clone-bitmap=%s: it exists, but clone-bitmap-mode=create "
-                  "was given", p->bitmap);
+                  "was given",
+                  p->bitmap);
     return -1;
   }
   if (!exists && p->bitmap_mode == BITMAP_RESUME) {
     nbdkit_error ("clone-bitmap=%s: it does not exist, but "
-                  "clone-bitmap-mode=resume was given", p->bitmap);
+                  "clone-bitmap-mode=resume was given",
+                  p->bitmap);
     return -1;
   }
   if (!exists)
@@ -220,24 +227,24 @@ check_destination (const struct setup *s, const struct params *p)
   }
   if (d->size < id->source_size) {
     nbdkit_error ("the destination has %" PRIu64 " bytes, but the source %s "
-                  "has %" PRIu64 " bytes: it must not be larger", d->size,
-                  p->source.shown, id->source_size);
+                  "has %" PRIu64 " bytes: it must not be larger",
+                  d->size, p->source.shown, id->source_size);
     return -1;
   }
   if (d->block_minimum > id->region_size) {
     nbdkit_error ("clone-region-size=%" PRIu64 ": the destination's smallest "
                   "block is %" PRIu32 " bytes; allowed are powers of two from "
-                  "that to 1073741824", id->region_size, d->block_minimum);
+                  "that to 1073741824",
+                  id->region_size, d->block_minimum);
     return -1;
   }
   if ((id->source_size - 1) / id->region_size >= REGIONS_MAX) {
-    nbdkit_error ("clone-region-size=%" PRIu64 ": this makes more than %"
-                  PRIu64 " regions of %" PRIu64 " bytes; allowed are powers "
-                  "of two from %" PRIu64 " to 1073741824", id->region_size,
-                  REGIONS_MAX, id->source_size,
-                  (uint64_t) 1 << (64 - __builtin_clzll (
-                                            (id->source_size - 1) /
-                                            REGIONS_MAX)));
+    nbdkit_error ("clone-region-size=%" PRIu64 ": this makes more than %" PRIu64
+                  " regions of %" PRIu64 " bytes; allowed are powers "
+                  "of two from %" PRIu64 " to 1073741824",
+                  id->region_size, REGIONS_MAX, id->source_size,
+                  (uint64_t) 1 << (64 - __builtin_clzll ((id->source_size - 1) /
+                                                         REGIONS_MAX)));
     return -1;
   }
   if (!destination_nbdkit_can_write (s->destination) &&
@@ -258,8 +265,7 @@ create_bitmap_file (struct setup *s, const struct params *p)
   char why[512] = "";
 
   s->identity.disk_size = s->destination->size;
-  s->storage =
-      storage_file_create (p->bitmap, bitmap_file_size (&s->identity));
+  s->storage = storage_file_create (p->bitmap, bitmap_file_size (&s->identity));
   if (s->storage == NULL ||
       bitmap_file_format (s->storage, &s->identity) == -1 ||
       storage_file_publish (s->storage) == -1) {
@@ -357,7 +363,7 @@ setup_after_fork (struct setup *s, const struct params *p,
             p->source.shown, bitmap_count (s->bitmap),
             bitmap_regions (s->bitmap),
             100. * (double) bitmap_count (s->bitmap) /
-                (double) bitmap_regions (s->bitmap));
+              (double) bitmap_regions (s->bitmap));
   if (!is_complete (s) && start_source (s, p) == -1)
     return -1;
   return start_engine (s, p);

@@ -18,14 +18,14 @@
 
 /* All that there is while the filter runs. */
 struct setup {
-  bool parallel;                /* the plugin is */
-  bool creating;                /* there is no bitmap file yet */
+  bool parallel; /* the plugin is */
+  bool creating; /* there is no bitmap file yet */
   struct bitmap_file_identity identity;
   struct storage *storage;
   struct bitmap_file *file;
   struct bitmap *bitmap;
   struct destination *destination;
-  struct source *source;        /* NULL if it is complete from the start */
+  struct source *source; /* NULL if it is complete from the start */
   struct engine *engine;
 };
 

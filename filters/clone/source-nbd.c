@@ -54,7 +54,7 @@
 #define HANDSHAKE_US UINT64_C (10000000) /* lesson 14 */
 #define BACKOFF_MIN_US UINT64_C (100000)
 #define BACKOFF_MAX_US UINT64_C (5000000)
-#define TICK_US UINT64_C (250000)        /* how often timeouts are looked at */
+#define TICK_US UINT64_C (250000)         /* how often timeouts are looked at */
 #define COMMAND_MAX (UINT32_C (32) << 20) /* what any server takes */
 #define EXTENTS_MAX UINT64_C (0xfff00000) /* NBD's lengths have 32 bits */
 
@@ -62,18 +62,18 @@
 #define UNSEEN_BLOCK_MIN 4096
 #define UNSEEN_BLOCK_MAX 65536
 
-#define JOIN_S 2                /* for a thread that may be resolving a name */
+#define JOIN_S 2 /* for a thread that may be resolving a name */
 
 struct command {
   struct source_request *request;
-  struct command *next, *prev;  /* in the list of its place */
+  struct command *next, *prev;   /* in the list of its place */
   struct connection *connection; /* if it is in flight */
-  uint64_t active_us;           /* when it was made, or got its last byte */
+  uint64_t active_us;            /* when it was made, or got its last byte */
   uint64_t offset;
   uint64_t length;
-  uint8_t *buf;                 /* where libnbd reads to */
-  uint8_t *bounce;              /* the same if it is not the request's */
-  uint8_t *to;                  /* then: where `want` bytes from skip on go */
+  uint8_t *buf;    /* where libnbd reads to */
+  uint8_t *bounce; /* the same if it is not the request's */
+  uint8_t *to;     /* then: where `want` bytes from skip on go */
   uint32_t skip, want;
 };
 
@@ -88,32 +88,32 @@ struct connection {
   unsigned number;
   pthread_t thread;
   bool has_thread;
-  int wake_fd;                  /* an eventfd that interrupts its poll */
-  struct nbd_handle *nbd;       /* the thread's; others while they issue */
+  int wake_fd;            /* an eventfd that interrupts its poll */
+  struct nbd_handle *nbd; /* the thread's; others while they issue */
 
   /* Under src->lock. */
   enum connection_state state;
-  unsigned issuers;             /* threads that call libnbd to issue */
+  unsigned issuers; /* threads that call libnbd to issue */
   struct list in_flight;
   unsigned n_in_flight;
-  uint64_t heard_us;            /* when the last byte arrived */
+  uint64_t heard_us; /* when the last byte arrived */
 };
 
 struct nbd_source {
-  struct source source;         /* first: the seam */
+  struct source source; /* first: the seam */
   struct source_nbd_config config;
 
   pthread_mutex_t lock;
-  pthread_cond_t changed;       /* a connection is up or down, or stopped */
-  pthread_cond_t idle;          /* a closing connection has no issuers */
-  pthread_cond_t overlook;      /* for the monitor: waiting, or stopped */
+  pthread_cond_t changed;  /* a connection is up or down, or stopped */
+  pthread_cond_t idle;     /* a closing connection has no issuers */
+  pthread_cond_t overlook; /* for the monitor: waiting, or stopped */
   struct list waiting;
   bool stopped;
-  bool multi_conn;              /* the server says that it is all right */
-  bool told_lost, told_size;    /* in the log */
+  bool multi_conn;               /* the server says that it is all right */
+  bool told_lost, told_size;     /* in the log */
   uint32_t block_min, block_max; /* of the server that is up */
   bool can_extents;
-  bool seen;                    /* the three above are known */
+  bool seen; /* the three above are known */
 
   pthread_t monitor;
   bool has_monitor;
@@ -295,17 +295,18 @@ static int64_t
 call_libnbd (struct connection *conn, struct command *c)
 {
   const nbd_completion_callback replied = {
-    .callback = command_replied, .user_data = c,
+    .callback = command_replied,
+    .user_data = c,
   };
   const nbd_extent_callback arrived = {
-    .callback = extents_arrived, .user_data = c,
+    .callback = extents_arrived,
+    .user_data = c,
   };
 
   if (c->request->extents)
-    return nbd_aio_block_status (conn->nbd, c->length, c->offset, arrived,
-                                 replied,
-                                 c->request->max_extents == 1
-                                     ? LIBNBD_CMD_FLAG_REQ_ONE : 0);
+    return nbd_aio_block_status (
+      conn->nbd, c->length, c->offset, arrived, replied,
+      c->request->max_extents == 1 ? LIBNBD_CMD_FLAG_REQ_ONE : 0);
   return nbd_aio_pread (conn->nbd, c->buf, c->length, c->offset, replied, 0);
 }
 
@@ -339,8 +340,8 @@ issue (struct nbd_source *src, struct command *c)
    * unless libnbd refuses it.
    */
   refused = call_libnbd (conn, c) == -1;
-  dead = refused && (nbd_aio_is_dead (conn->nbd) ||
-                     nbd_aio_is_closed (conn->nbd));
+  dead =
+    refused && (nbd_aio_is_dead (conn->nbd) || nbd_aio_is_closed (conn->nbd));
   if (dead || (nbd_aio_get_direction (conn->nbd) & LIBNBD_AIO_DIRECTION_WRITE))
     wake (conn);
 
@@ -369,7 +370,7 @@ issue_waiting (struct nbd_source *src)
   pthread_mutex_lock (&src->lock);
   l = src->waiting;
   if (choose (src))
-    src->waiting = (struct list) { NULL, NULL };
+    src->waiting = (struct list){ NULL, NULL };
   else
     l.first = NULL;
   pthread_mutex_unlock (&src->lock);
@@ -510,8 +511,7 @@ nbd_source_extents (struct source *s, struct source_request *r)
     end_request (r, EOPNOTSUPP);
   else if (!up)
     end_request (r, ENOTCONN);
-  else if (from != r->offset ||
-           (c = new_command (r, from, to - from)) == NULL)
+  else if (from != r->offset || (c = new_command (r, from, to - from)) == NULL)
     end_request (r, EIO);
   else {
     atomic_fetch_add_explicit (&r->unfinished, 1, memory_order_relaxed);
@@ -527,8 +527,7 @@ static const struct source_ops nbd_source_ops = {
 
 /* Poll a handle once, no longer than until_us.  -1 if libnbd says so. */
 static int
-poll_once (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
-           bool *heard)
+poll_once (struct nbd_handle *nbd, int wake_fd, uint64_t until_us, bool *heard)
 {
   const unsigned direction = nbd_aio_get_direction (nbd);
   const uint64_t now = now_us ();
@@ -573,8 +572,7 @@ begin_connect (const char *uri, char *why, size_t why_size)
 {
   struct nbd_handle *nbd = nbd_create ();
 
-  if (nbd &&
-      nbd_set_uri_allow_local_file (nbd, true) == 0 &&
+  if (nbd && nbd_set_uri_allow_local_file (nbd, true) == 0 &&
       nbd_set_pread_initialize (nbd, false) == 0 &&
       nbd_add_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&
       nbd_aio_connect_uri (nbd, uri) == 0)
@@ -618,7 +616,7 @@ source_nbd_probe (const char *uri, uint64_t timeout_us, char *why,
                   size_t why_size)
 {
   struct nbd_handle *nbd =
-      connect_within (uri, timeout_us, -1, NULL, NULL, why, why_size);
+    connect_within (uri, timeout_us, -1, NULL, NULL, why, why_size);
   int64_t size = -1;
 
   if (nbd) {
@@ -652,8 +650,8 @@ check_server (struct nbd_source *src, struct nbd_handle *nbd)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
   if (!src->told_size)
     log_error ("source %s: it has %" PRIi64 " bytes now, but %" PRIu64
-               " were cloned from: it counts as away", src->config.shown,
-               size, src->source.size);
+               " were cloned from: it counts as away",
+               src->config.shown, size, src->source.size);
   src->told_size = true;
   return false;
 }
@@ -666,7 +664,7 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   const int64_t min = nbd_get_block_size (nbd, LIBNBD_SIZE_MINIMUM);
   const int64_t max = nbd_get_block_size (nbd, LIBNBD_SIZE_MAXIMUM);
   const bool extents =
-      nbd_can_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
+    nbd_can_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
   const bool multi_conn = nbd_can_multi_conn (nbd) == 1;
   bool was_lost;
 
@@ -692,8 +690,7 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
 
 /* Is a command overdue?  Under lock. */
 static bool
-is_overdue (const struct nbd_source *src, const struct command *c,
-            uint64_t now)
+is_overdue (const struct nbd_source *src, const struct command *c, uint64_t now)
 {
   uint64_t active = c->active_us;
 
@@ -751,7 +748,7 @@ serve (struct connection *conn, char *why, size_t why_size)
 
   while (!should_end (conn, heard, &next_look_us, why, why_size)) {
     const uint64_t until =
-        nbd_aio_in_flight (nbd) > 0 ? now_us () + TICK_US : UINT64_MAX;
+      nbd_aio_in_flight (nbd) > 0 ? now_us () + TICK_US : UINT64_MAX;
 
     if (poll_once (nbd, conn->wake_fd, until, &heard) == -1 ||
         nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd)) {
@@ -779,7 +776,7 @@ go_down (struct connection *conn, const char *why)
 
   if (is_stopped (src) && nbd_aio_is_ready (conn->nbd))
     (void) nbd_aio_disconnect (conn->nbd, 0);
-  nbd_close (conn->nbd);        /* from here on libnbd touches no buffer */
+  nbd_close (conn->nbd); /* from here on libnbd touches no buffer */
   conn->nbd = NULL;
 
   pthread_mutex_lock (&src->lock);
@@ -810,8 +807,7 @@ pause_until (struct nbd_source *src, uint64_t until)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
   while (!src->stopped && now_us () < until)
-    system_clock.wait_until (&system_clock, &src->changed, &src->lock,
-                             until);
+    system_clock.wait_until (&system_clock, &src->changed, &src->lock, until);
 }
 
 /* All connections but the first wait until the server is known to allow them.
@@ -836,8 +832,8 @@ tell_unreachable (struct nbd_source *src, const char *why)
   if (src->stopped || src->told_lost || choose (src))
     return;
   src->told_lost = true;
-  log_error ("source %s: cannot connect (%s); trying again",
-             src->config.shown, why);
+  log_error ("source %s: cannot connect (%s); trying again", src->config.shown,
+             why);
 }
 
 static void *
@@ -851,8 +847,8 @@ connection_thread (void *opaque)
 
   while (may_connect (conn)) {
     struct nbd_handle *nbd =
-        connect_within (src->config.uri, HANDSHAKE_US, conn->wake_fd,
-                        is_stopped, src, why, sizeof why);
+      connect_within (src->config.uri, HANDSHAKE_US, conn->wake_fd, is_stopped,
+                      src, why, sizeof why);
 
     if (nbd && !check_server (src, nbd)) {
       snprintf (why, sizeof why, "another size");
@@ -868,8 +864,8 @@ connection_thread (void *opaque)
     else
       tell_unreachable (src, why);
     /* With jitter, so that many clients of one server do not come at once. */
-    pause_until (src, now_us () + backoff / 2 +
-                      (uint64_t) rand_r (&seed) % backoff);
+    pause_until (src,
+                 now_us () + backoff / 2 + (uint64_t) rand_r (&seed) % backoff);
     backoff = backoff * 2 < BACKOFF_MAX_US ? backoff * 2 : BACKOFF_MAX_US;
   }
   return NULL;
@@ -972,7 +968,7 @@ source_nbd_stop (struct source *s)
   pthread_mutex_lock (&src->lock);
   src->stopped = true;
   failed = src->waiting;
-  src->waiting = (struct list) { NULL, NULL };
+  src->waiting = (struct list){ NULL, NULL };
   pthread_cond_broadcast (&src->changed);
   pthread_cond_signal (&src->overlook);
   pthread_mutex_unlock (&src->lock);

@@ -12,11 +12,11 @@
 #include "source.h"
 
 struct source_nbd_config {
-  const char *uri;              /* as uri_parse has made it */
-  const char *shown;            /* for messages */
-  unsigned connections;         /* most of them, >= 1 */
-  uint64_t timeout_us;          /* without a byte for a request */
-  uint64_t expected_size;       /* bytes */
+  const char *uri;        /* as uri_parse has made it */
+  const char *shown;      /* for messages */
+  unsigned connections;   /* most of them, >= 1 */
+  uint64_t timeout_us;    /* without a byte for a request */
+  uint64_t expected_size; /* bytes */
 };
 
 /* Connect once, see what is there, and disconnect.  Takes no longer than

@@ -24,7 +24,9 @@ static const char *const schemes[] = {
 
 /* What libnbd knows (nbd_connect_uri(3)); all of them are paths. */
 static const char *const parameters[] = {
-  "socket", "tls-certificates", "tls-psk-file",
+  "socket",
+  "tls-certificates",
+  "tls-psk-file",
 };
 
 static bool
@@ -50,8 +52,7 @@ decode (const char *s, size_t length)
   for (i = 0; i < length; ++i) {
     unsigned c;
 
-    if (s[i] == '%' && i + 2 < length &&
-        isxdigit ((unsigned char) s[i + 1]) &&
+    if (s[i] == '%' && i + 2 < length && isxdigit ((unsigned char) s[i + 1]) &&
         isxdigit ((unsigned char) s[i + 2]) &&
         sscanf (s + i + 1, "%2x", &c) == 1 && c != 0) {
       out[n++] = (char) c;
@@ -83,13 +84,12 @@ copy_parameter (FILE *out, const char *key, const char *p, size_t length)
   const size_t name_length = equals ? (size_t) (equals - p) : length;
   CLEANUP_FREE char *value = NULL, *path = NULL;
 
-  if (equals == NULL ||
-      !is_one_of (p, name_length, parameters,
-                  sizeof parameters / sizeof parameters[0])) {
+  if (equals == NULL || !is_one_of (p, name_length, parameters,
+                                    sizeof parameters / sizeof parameters[0])) {
     nbdkit_error ("%s: the query parameter \"%.*s\" is not known to libnbd, "
                   "which would ignore it; allowed are socket, "
-                  "tls-certificates and tls-psk-file", key,
-                  (int) name_length, p);
+                  "tls-certificates and tls-psk-file",
+                  key, (int) name_length, p);
     return -1;
   }
   value = decode (equals + 1, length - name_length - 1);
@@ -138,7 +138,8 @@ uri_parse (const char *key, const char *value, struct uri *u)
     nbdkit_error ("%s: not an NBD URI; allowed are nbd://HOST[:PORT]/EXPORT, "
                   "nbds://..., nbd+unix:///EXPORT?socket=PATH, "
                   "nbds+unix:///..., nbd+vsock://CID[:PORT]/EXPORT, "
-                  "nbds+vsock://...", key);
+                  "nbds+vsock://...",
+                  key);
     return -1;
   }
   authority = colon + 3;

@@ -7,9 +7,9 @@
 #define NBDCLONE_URI_H
 
 struct uri {
-  char *uri;                    /* for libnbd; paths in it are absolute */
+  char *uri; /* for libnbd; paths in it are absolute */
   char *export_name;
-  char *shown;                  /* for messages: without user and query */
+  char *shown; /* for messages: without user and query */
 };
 
 /* Check a URI and take it apart.  Refuses schemes and query parameters that
