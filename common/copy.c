@@ -13,6 +13,9 @@
 #include "copy.h"
 #include "store.h"
 
+/* How many extents are asked for at a time within a large region. */
+#define PIECES_EXTENTS 64
+
 void
 fetch_start (struct clone *c, struct fetch *f, void *buf, uint64_t length,
              uint64_t offset)
@@ -81,22 +84,94 @@ fetch (struct clone *c, void *buf, uint64_t length, uint64_t offset)
   return source_result (fetch_finish (c, &f));
 }
 
+/* What the source says about a large region. */
+struct pieces {
+  struct source_extent extents[PIECES_EXTENTS];
+  size_t count, next;
+  uint64_t end; /* of the current extent, an offset */
+  bool zero;    /* the current extent is */
+};
+
+/* Go on to the next extent, or, if there is none, ask for those from `at` to
+ * `end`.  What the source cannot say is data.
+ */
+static void
+next_extent (struct clone *c, struct pieces *p, uint64_t at, uint64_t end)
+{
+  struct source_wait wait;
+
+  if (p->next == p->count) {
+    p->next = p->count = 0;
+    p->end = at;
+    if (at < c->source->size) {
+      const uint64_t last = end < c->source->size ? end : c->source->size;
+
+      source_start_extents (c->source, &wait, p->extents, PIECES_EXTENTS,
+                            last - at, at);
+      if (source_finish (&wait) == 0)
+        p->count = wait.request.n_extents;
+    }
+  }
+  if (p->count == 0) {
+    p->zero = false;
+    p->end = end;
+    return;
+  }
+  p->zero = p->extents[p->next].type & EXTENT_ZERO;
+  p->end += p->extents[p->next].length;
+  p->next++;
+}
+
+/* The length of the next piece, a multiple of the destination's blocks if the
+ * region does not end before.
+ */
+static uint64_t
+piece_length (struct clone *c, struct pieces *p, uint64_t at, uint64_t end,
+              bool *zero)
+{
+  const uint64_t block = c->destination->block_minimum > REGION_SIZE_MIN
+                           ? c->destination->block_minimum
+                           : REGION_SIZE_MIN;
+  uint64_t until;
+
+  while (p->end <= at)
+    next_extent (c, p, at, end);
+  *zero = p->zero;
+  until = p->end;
+  if (until < end && *zero) {
+    until &= ~(block - 1);
+    *zero = until > at;
+  }
+  if (until < end && !*zero)
+    until = (p->end + block - 1) & ~(block - 1);
+  if (until > end)
+    until = end;
+  if (until - at > (*zero ? STORE_ZERO_MAX : c->batch))
+    return *zero ? STORE_ZERO_MAX : c->batch;
+  return until - at;
+}
+
 /* A region that is larger than a batch, in pieces. */
 static enum copy_result
 copy_large_region (struct clone *c, uint64_t region, uint8_t *buf, int *err)
 {
   const uint64_t end = region_start (&c->geometry, region + 1);
   uint64_t at = region_start (&c->geometry, region);
+  struct pieces pieces = { .end = at };
   bool hydrated = false;
 
   while (at < end && !hydrated) {
-    const uint32_t n = end - at < c->batch ? (uint32_t) (end - at) : c->batch;
-    enum copy_result result = fetch (c, buf, n, at);
+    bool zero;
+    const uint64_t n = piece_length (c, &pieces, at, end, &zero);
 
-    if (result != COPY_OK)
-      return result;
-    if (store_piece (c, region, buf, at, n, at + n == end, &hydrated, err) ==
-        -1)
+    if (!zero) {
+      const enum copy_result result = fetch (c, buf, n, at);
+
+      if (result != COPY_OK)
+        return result;
+    }
+    if (store_piece (c, region, zero ? NULL : buf, at, (uint32_t) n,
+                     at + n == end, &hydrated, err) == -1)
       return destination_result (*err);
     at += n;
   }

@@ -621,7 +621,8 @@ engine_new (const struct engine_config *config, struct destination *destination,
   c->source = source;
   c->clock = clock;
   c->bitmap = bitmap;
-  c->batch = config->batch;
+  /* Pieces of large regions keep to the destination's blocks. */
+  c->batch = (config->batch + (uint32_t) block - 1) & ~((uint32_t) block - 1);
   assert (geometry_regions (&c->geometry) == bitmap_regions (bitmap));
   claims_init (&c->claims);
   pthread_mutex_init (&e->lifecycle, NULL);

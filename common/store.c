@@ -16,6 +16,9 @@
 #include "cleanup.h"
 #include "store.h"
 
+/* Zeroes in fetched data are looked for in blocks of this size. */
+#define ZERO_BLOCK ((size_t) 65536)
+
 static void
 set_bits (struct clone *c, uint64_t first, uint64_t end)
 {
@@ -105,56 +108,6 @@ store_part (struct clone *c, const struct change *change, uint64_t offset,
   return ret;
 }
 
-int
-store_fetched (struct clone *c, struct regions regions, const uint8_t *data,
-               int *err)
-{
-  const uint64_t start = region_start (&c->geometry, regions.first);
-  struct destination *d = c->destination;
-  uint64_t r = regions.first;
-  struct claim claim;
-  int ret = 0;
-
-  claim_regions (&c->claims, &claim, regions);
-  while (r < regions.end && ret == 0) {
-    bool hydrated;
-    uint64_t n = bitmap_run (c->bitmap, r, regions.end, &hydrated);
-
-    if (!hydrated) {
-      const uint64_t from = region_start (&c->geometry, r);
-      const uint64_t to = region_start (&c->geometry, r + n);
-
-      ret = d->ops->write (d, data + (from - start), (uint32_t) (to - from),
-                           from, false, err);
-      if (ret == 0)
-        set_bits (c, r, r + n);
-    }
-    r += n;
-  }
-  claim_release (&c->claims, &claim);
-  return ret;
-}
-
-int
-store_piece (struct clone *c, uint64_t region, const uint8_t *data,
-             uint64_t offset, uint32_t length, bool last, bool *hydrated,
-             int *err)
-{
-  struct destination *d = c->destination;
-  struct claim claim;
-  int ret = 0;
-
-  claim_regions (&c->claims, &claim, (struct regions){ region, region + 1 });
-  *hydrated = bitmap_all_set (c->bitmap, region, region + 1);
-  if (!*hydrated) {
-    ret = d->ops->write (d, data, length, offset, false, err);
-    if (ret == 0 && last)
-      set_bits (c, region, region + 1);
-  }
-  claim_release (&c->claims, &claim);
-  return ret;
-}
-
 /* Zero what is found not to be. */
 struct zeroing {
   struct clone *clone;
@@ -201,6 +154,103 @@ zero_range (struct clone *c, uint64_t offset, uint64_t end, int *err)
   if (z.ret == -1)
     *err = z.err;
   return z.ret;
+}
+
+/* How many bytes at data have the same answer to: are they all zero?  Looked at
+ * in blocks of ZERO_BLOCK; the last one may be short.
+ */
+static size_t
+zero_run (const uint8_t *data, size_t length, bool *zero)
+{
+  size_t at = 0;
+
+  do {
+    const size_t n = length - at < ZERO_BLOCK ? length - at : ZERO_BLOCK;
+    const bool z =
+      data[at] == 0 && memcmp (data + at, data + at + 1, n - 1) == 0;
+
+    if (at == 0)
+      *zero = z;
+    else if (z != *zero)
+      break;
+    at += n;
+  } while (at < length);
+  return at;
+}
+
+/* Write the source's bytes, but keep what is zero sparse.  The range is claimed
+ * and not hydrated.
+ */
+static int
+write_fetched (struct clone *c, const uint8_t *data, uint32_t length,
+               uint64_t offset, int *err)
+{
+  struct destination *d = c->destination;
+  uint32_t done = 0;
+  int ret = 0;
+
+  while (done < length && ret == 0) {
+    bool zero;
+    const uint32_t n = (uint32_t) zero_run (data + done, length - done, &zero);
+
+    if (zero)
+      ret = zero_range (c, offset + done, offset + done + n, err);
+    else
+      ret = d->ops->write (d, data + done, n, offset + done, false, err);
+    done += n;
+  }
+  return ret;
+}
+
+int
+store_fetched (struct clone *c, struct regions regions, const uint8_t *data,
+               int *err)
+{
+  const uint64_t start = region_start (&c->geometry, regions.first);
+  uint64_t r = regions.first;
+  struct claim claim;
+  int ret = 0;
+
+  claim_regions (&c->claims, &claim, regions);
+  while (r < regions.end && ret == 0) {
+    bool hydrated;
+    uint64_t n = bitmap_run (c->bitmap, r, regions.end, &hydrated);
+
+    if (!hydrated) {
+      const uint64_t from = region_start (&c->geometry, r);
+      const uint64_t to = region_start (&c->geometry, r + n);
+
+      ret = write_fetched (c, data + (from - start), (uint32_t) (to - from),
+                           from, err);
+      if (ret == 0)
+        set_bits (c, r, r + n);
+    }
+    r += n;
+  }
+  claim_release (&c->claims, &claim);
+  return ret;
+}
+
+int
+store_piece (struct clone *c, uint64_t region, const uint8_t *data,
+             uint64_t offset, uint32_t length, bool last, bool *hydrated,
+             int *err)
+{
+  struct claim claim;
+  int ret = 0;
+
+  claim_regions (&c->claims, &claim, (struct regions){ region, region + 1 });
+  *hydrated = bitmap_all_set (c->bitmap, region, region + 1);
+  if (!*hydrated) {
+    if (data)
+      ret = write_fetched (c, data, length, offset, err);
+    else
+      ret = zero_range (c, offset, offset + length, err);
+    if (ret == 0 && last)
+      set_bits (c, region, region + 1);
+  }
+  claim_release (&c->claims, &claim);
+  return ret;
 }
 
 int

@@ -39,14 +39,15 @@ extern int store_part (struct clone *, const struct change *, uint64_t offset,
                        uint32_t length, uint8_t *region, int *err);
 
 /* Keep the source's bytes of these regions, as far as they are not hydrated
- * yet.
+ * yet.  Stretches of zeroes are zeroed, not written.
  */
 extern int store_fetched (struct clone *, struct regions, const uint8_t *data,
                           int *err);
 
-/* The same for a piece of a region that is larger than a fetch.  The pieces
- * come in order; `last` says that this is the last one.  *hydrated says that
- * the region is hydrated already, and no more pieces are wanted.
+/* The same for a piece of a region that is larger than a fetch; without data
+ * the source is zero there.  The pieces come in order; `last` says that this is
+ * the last one.  *hydrated says that the region is hydrated already, and no more
+ * pieces are wanted.
  */
 extern int store_piece (struct clone *, uint64_t region, const uint8_t *data,
                         uint64_t offset, uint32_t length, bool last,
