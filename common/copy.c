@@ -106,7 +106,7 @@ next_extent (struct clone *c, struct pieces *p, uint64_t at, uint64_t end)
     if (at < c->source->size) {
       const uint64_t last = end < c->source->size ? end : c->source->size;
 
-      source_start_extents (c->source, &wait, p->extents, PIECES_EXTENTS,
+      source_start_extents (c->source, &wait, p->extents, PIECES_EXTENTS, true,
                             last - at, at);
       if (source_finish (&wait) == 0)
         p->count = wait.request.n_extents;

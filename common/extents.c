@@ -93,7 +93,7 @@ ask_source (struct engine *e, struct answer *a)
   if (a->end > s->size)
     a->end = s->size;
   source_start_extents (s, &wait, extents, a->one ? 1 : SOURCE_EXTENTS_MAX,
-                        a->end - a->at, a->at);
+                        false, a->end - a->at, a->at);
   err = source_finish (&wait);
   if (err || wait.request.n_extents == 0) {
     tell_data (a);

@@ -454,19 +454,24 @@ ask_extents (struct hydrate *h, uint64_t offset)
   const uint64_t left = s->size - offset;
   const uint64_t length = left < MAP_PIECE ? left : MAP_PIECE;
   struct source_wait wait;
+  uint64_t now_us;
   size_t n = 0;
   int err = ENOMEM;
 
   if (extents) {
-    source_start_extents (s, &wait, extents, MAP_ANSWER_MAX, length, offset);
+    source_start_extents (s, &wait, extents, MAP_ANSWER_MAX, true, length,
+                          offset);
     err = source_finish (&wait);
     n = wait.request.n_extents;
   }
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
   h->map_busy = false;
+  now_us = h->clone->clock->now_us (h->clone->clock);
   if (err == EOPNOTSUPP)
     h->map_useless = true;
+  else if (err == ENOTCONN)
+    h->pause_until_us = now_us + TROUBLE_PAUSE_US;
   else if (h->map.to == offset) {
     if (err == 0 && n > 0)
       extent_map_add (&h->map, extents, n);

@@ -50,6 +50,7 @@ struct source_request {
   void *buf;                     /* to read into, or */
   struct source_extent *extents; /* room for max_extents */
   size_t max_extents;
+  bool patient;     /* extents: wait for a source that is away, as reads do */
   size_t n_extents; /* out: how many there are */
   void (*done) (struct source_request *);
   void *opaque; /* the caller's */
@@ -89,7 +90,7 @@ source_start_read (struct source *s, struct source_wait *w, void *buf,
 
 static inline void
 source_start_extents (struct source *s, struct source_wait *w,
-                      struct source_extent *extents, size_t max,
+                      struct source_extent *extents, size_t max, bool patient,
                       uint64_t length, uint64_t offset)
 {
   w->request = (struct source_request){
@@ -97,6 +98,7 @@ source_start_extents (struct source *s, struct source_wait *w,
     .length = length,
     .extents = extents,
     .max_extents = max,
+    .patient = patient,
     .done = source_wait_done,
   };
   sem_init (&w->ended, 0, 0);

@@ -80,8 +80,8 @@ static char **command;
 static uint64_t size, source_size, nr_regions;
 static unsigned char *newest, *original;
 static uint64_t *first_ack;
-static bool *committed;
-static uint64_t clock_now; /* counts requests sent and answered */
+static uint64_t *committed; /* the number of the operation, or 0 */
+static uint64_t clock_now;  /* counts requests sent and answered */
 
 /* The world. */
 static struct request requests[MAX_IN_FLIGHT];
@@ -309,6 +309,13 @@ check_extents (const struct request *r)
     fail ("no extents for %" PRIu64 " bytes at %" PRIu64, r->count, r->offset);
 }
 
+static void
+commit (uint64_t i)
+{
+  if (committed[i] == 0)
+    committed[i] = operation;
+}
+
 /* A request that changes something, or a flush, has been answered. */
 static void
 note_answer (const struct request *r)
@@ -319,7 +326,7 @@ note_answer (const struct request *r)
   if (r->kind == FLUSH) {
     for (uint64_t i = 0; i < nr_regions; ++i)
       if (first_ack[i] != 0 && first_ack[i] < r->sent)
-        committed[i] = true;
+        commit (i);
     return;
   }
   for (uint64_t i = 0; i < r->count; ++i)
@@ -332,7 +339,7 @@ note_answer (const struct request *r)
     if (first_ack[i] == 0)
       first_ack[i] = clock_now;
     if (r->flags & LIBNBD_CMD_FLAG_FUA)
-      committed[i] = true;
+      commit (i);
   }
 }
 
@@ -627,8 +634,13 @@ resolve_region (uint64_t i, const unsigned char *now)
   const uint64_t end = least (start + region_size, size);
   uint64_t at, not_newest = end, not_source = end;
 
-  if (memcmp (now, newest + start, end - start) == 0)
+  if (memcmp (now, newest + start, end - start) == 0) {
+    /* Lost or not, that cannot be seen here. */
+    if (!committed[i] && start < source_size &&
+        memcmp (now, original + start, least (end, source_size) - start) == 0)
+      first_ack[i] = 0;
     return;
+  }
   for (at = end; at-- > start;) {
     if (!plausible (at, now[at - start]))
       not_newest = at;
@@ -636,15 +648,18 @@ resolve_region (uint64_t i, const unsigned char *now)
       not_source = at;
   }
   if (not_newest < end && (committed[i] || not_source < end))
-    fail ("after SIGKILL, region %" PRIu64 " (%s): byte %" PRIu64
-          " is %02x, not the newest %02x; byte %" PRIu64 " is not the source's",
-          i, committed[i] ? "committed" : "not committed", not_newest,
-          now[not_newest - start], newest[not_newest],
-          not_source == end ? UINT64_MAX : not_source);
-  if (not_newest < end) {
-    first_ack[i] = 0;
+    fail ("after a restart, region %" PRIu64 " (committed at operation %" PRIu64
+          ") is neither the newest: byte"
+          " %" PRIu64 " is %02x, not %02x; nor the source's: byte %" PRIi64,
+          i, committed[i], not_newest, now[not_newest - start],
+          newest[not_newest], not_source == end ? -1 : (int64_t) not_source);
+  if (not_newest < end)
     nr_reverted++;
-  }
+  /* Where both are possible, e.g. because a trim was in flight and the source
+   * is zero there, the bit may be lost.
+   */
+  if (committed[i] == 0 && not_source == end)
+    first_ack[i] = 0;
   else if (first_ack[i] == 0)
     first_ack[i] = ++clock_now;
   memcpy (newest + start, now, end - start);
@@ -677,7 +692,10 @@ check_map (void)
       fail ("the map has region %" PRIu64 " beyond the source's end missing",
             i);
     if (!hydrated && committed[i])
-      fail ("the map has region %" PRIu64 " missing, but it is committed", i);
+      fail ("the map has region %" PRIu64
+            " missing, but it was committed (operation"
+            " %" PRIu64 ")",
+            i, committed[i]);
     for (at = 0; at < r->count; ++at) {
       const uint64_t where = r->offset + at;
       const bool beyond = where >= source_size;
@@ -761,7 +779,7 @@ stop_server (void)
     fail ("the server stopped with wait status %x", status);
   for (uint64_t i = 0; i < nr_regions; ++i)
     if (first_ack[i] != 0)
-      committed[i] = true;
+      commit (i);
 }
 
 static void

@@ -119,8 +119,10 @@ start_nbdkit ()
     test -s "$tmp/$name.pid" || fail "nbdkit ($name) did not start: $*"
 }
 
-# start_source [OPTIONS] PLUGIN ARGS...: a server for $source_uri.
-start_source () { start_nbdkit source "$@"; }
+# start_source [OPTIONS] PLUGIN ARGS...: a server for $source_uri.  One thread a
+# connection: with more, nbdkit 1.32.5 dies of an assertion (raw_send_socket)
+# now and then, when a client is killed that has several requests in flight.
+start_source () { start_nbdkit source -t 1 "$@"; }
 
 # start_clone [OPTIONS] PLUGIN ARGS...: nbdkit with the clone filter on top of
 # the OPTIONS' other filters and of PLUGIN, the destination.
@@ -145,6 +147,7 @@ refuse_clone ()
             clone-source="$source_uri" clone-bitmap="$bitmap"
     fi
     set_nbdkit_command clone
+    rm -f "$tmp/refused.sock"
     timeout "$bound" "${nbdkit_command[@]}" -f -U "$tmp/refused.sock" "$@" \
         </dev/null >"$tmp/refused.err" 2>&1 || status=$?
     cat "$tmp/refused.err" >>"$tmp/all-refused.err"
@@ -153,9 +156,10 @@ refuse_clone ()
         cat "$tmp/refused.err"
         fail "no line matches '$pattern': nbdkit $*"
     }
-    test "$(grep -c '^nbdkit: ' "$tmp/refused.err")" -eq 1 || {
+    # nbdkit's own parsers of numbers print a line, too.
+    test "$(wc -l <"$tmp/refused.err")" -le 2 || {
         cat "$tmp/refused.err"
-        fail "more or less than one line: nbdkit $*"
+        fail "more than a line: nbdkit $*"
     }
 }
 
@@ -256,7 +260,7 @@ at_exit ()
         pid=${pid_of[$name]}
         if kill -0 "$pid" 2>/dev/null; then
             kill -KILL "$pid"
-            kill -CONT "$pid"
+            kill -CONT "$pid" 2>/dev/null
             wait "$pid" 2>/dev/null
         else
             wait "$pid"

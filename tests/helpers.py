@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import signal
 import sys
 import time
 
@@ -125,9 +126,91 @@ def wait_for(condition, what, seconds=60):
 def run_async(h, issue, seconds=60):
     """Issue asynchronous commands with issue (), a list of cookies, and wait
     until all of them have been answered."""
-    cookies = issue()
+    for cookie in issue():
+        finish(h, cookie, seconds)
+
+
+def finish(h, cookie, seconds=60):
+    """Wait for the answer to one asynchronous command; raises its error."""
     end = time.monotonic() + seconds
-    while cookies:
-        assert time.monotonic() < end, "%d not answered" % len(cookies)
+    while not h.aio_command_completed(cookie):
+        assert time.monotonic() < end, "command not answered"
         h.poll(100)
-        cookies = [c for c in cookies if not h.aio_command_completed(c)]
+
+
+def freeze(pid):
+    """SIGSTOP, and wait until it has reached all threads."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stopped():
+        states = []
+        for task in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/stat" % (pid, task)) as f:
+                states.append(f.read().rpartition(")")[2].split()[0])
+        return set(states) == {"T"}
+    wait_for(stopped, "process %d is stopped" % pid)
+
+
+def events():
+    """What order-filter.c has recorded:
+    [(number, operation, "begin" or "end", offset, count, fua, error)]."""
+    result = []
+    for line in content("order/log").decode().splitlines():
+        w = line.split()
+        result.append((int(w[0]), w[1], w[2]) + tuple(int(x) for x in w[3:]))
+    return result
+
+
+def bits_of(data):
+    """The regions whose bit is set in any slot of a bitmap file; see
+    nbdclone-bitmap(5)."""
+    regions = set()
+    for at in range(16384, len(data), 4096):
+        bits = data[at + 64:at + 4096]
+        if any(bits):
+            first = (at - 16384) // 8192 * 32256
+            regions |= {first + k for k in range(8 * len(bits))
+                        if bits[k // 8] >> k % 8 & 1}
+    return regions
+
+
+def bit_on_disk(region):
+    return region in bits_of(content("bitmap"))
+
+
+def check_order(region_size, size):
+    """P3: each bit in each copy of the bitmap file belongs to a region that was
+    wholly written before a flush began that had succeeded by then."""
+    written = bytearray(size)
+    complete = set()            # regions, wholly written
+    flushing = []               # what was complete when a flush began
+    durable = set()
+    for number, operation, what, offset, count, _, error in events():
+        bits = bits_of(content("order/%d" % number))
+        assert bits <= durable, "event %d: bits %s are in the bitmap file" \
+            " before a flush has covered them" % (number,
+                                                  sorted(bits - durable))
+        if operation == "flush":
+            if what == "begin":
+                flushing.append(set(complete))
+            else:
+                # Of flushes that overlap, any may have ended: take the one
+                # that began last, which allows the most.
+                covered = flushing.pop()
+                if error == 0:
+                    durable |= covered
+        elif what == "end" and error == 0:
+            written[offset:offset + count] = b"x" * count
+            for region in range(offset // region_size,
+                                -(-(offset + count) // region_size)):
+                if 0 not in written[region * region_size:
+                                    (region + 1) * region_size]:
+                    complete.add(region)
+
+
+def bytes_hydrated():
+    """How much the map export says is hydrated."""
+    h = connect(MAP)
+    total = sum(n for n, flags in extents(h) if flags == 0)
+    h.shutdown()
+    return total

@@ -8,6 +8,8 @@
  *   plain-model=N       the thread model, 0 (connections) to 3 (parallel)
  *   plain-bad=OFFSET    reads of the byte at OFFSET fail with EIO
  *   plain-bad-error=N   or with this error
+ *   plain-fail=TRIGGER  while the file TRIGGER exists, writes fail with the
+ *                       error whose number is in it
  *   plain-hole=BOOL     extents say: one hole,zero from end to end, as long as
  *                       the request and more (the disk is not read for that)
  *
@@ -30,7 +32,7 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-static char *file;
+static char *file, *trigger;
 static int fd = -1, flush = true, model = 3, hole;
 static int64_t bad = -1;
 static int bad_error = EIO;
@@ -41,6 +43,8 @@ plain_config (const char *key, const char *value)
 {
   if (strcmp (key, "plain-file") == 0)
     return (file = nbdkit_realpath (value)) ? 0 : -1;
+  if (strcmp (key, "plain-fail") == 0)
+    return (trigger = nbdkit_absolute_path (value)) ? 0 : -1;
   if (strcmp (key, "plain-flush") == 0)
     return (flush = nbdkit_parse_bool (value)) == -1 ? -1 : 0;
   if (strcmp (key, "plain-hole") == 0)
@@ -78,6 +82,7 @@ plain_unload (void)
   if (fd >= 0)
     close (fd);
   free (file);
+  free (trigger);
 }
 
 static void
@@ -159,6 +164,21 @@ plain_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
   return count > 0 ? -1 : 0;
 }
 
+/* The error that writes are to fail with now, or 0. */
+static int
+write_error (void)
+{
+  char buf[16] = "";
+  int trigger_fd;
+  ssize_t n;
+
+  if (trigger == NULL || (trigger_fd = open (trigger, O_RDONLY)) == -1)
+    return 0;
+  n = read (trigger_fd, buf, sizeof buf - 1);
+  close (trigger_fd);
+  return n > 0 ? atoi (buf) : EIO;
+}
+
 static bool
 is_zero (const char *buf, uint32_t count)
 {
@@ -170,9 +190,15 @@ plain_pwrite (void *handle, const void *buf, uint32_t count, uint64_t offset,
               uint32_t flags)
 {
   ssize_t n = 0;
+  const int error = write_error ();
 
   (void) handle;
   (void) flags;
+  if (error) {
+    nbdkit_set_error (error);
+    nbdkit_error ("plain: made to fail");
+    return -1;
+  }
   enter ();
   if (is_zero (buf, count) &&
       fallocate (fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,

@@ -16,7 +16,7 @@ if test "$SANITIZER" != none; then operations=$((operations / 7)); fi
 # differ REGION_SIZE SIZE SOURCE_SIZE
 differ ()
 {
-    note "seed $seed"
+    note "seed $seed, ${SECONDS} s"
     rm -f "$bitmap"
     make_garbage "$tmp/dst" "$2"
     # Data, zeroes and holes.

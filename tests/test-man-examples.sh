@@ -12,7 +12,9 @@ manual=$(realpath "$srcdir/../man/nbdkit-clone-filter.pod")
 remote=nbd://backup.example.com/vm1
 examples=0
 
-start_source pattern 20M
+# One thread a connection: with more, nbdkit 1.32 may abort when a client goes
+# away to which it still owes answers.
+start_source -t 1 pattern 20M
 
 mkdir "$tmp/here"
 cd "$tmp/here"
@@ -42,7 +44,6 @@ run_client ()
         cat "$tmp/client.out"
         fail "this example failed: $1"
     }
-    test -s "$tmp/client.out" || note "no output: $1"
 }
 
 # Each mark, then its paragraph, both ended by NUL.

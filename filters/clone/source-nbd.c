@@ -17,8 +17,9 @@
  * Each connection has a thread, which connects, polls, and reconnects with
  * growing pauses.  Commands are issued by whoever makes them, if a connection is
  * up, straight into libnbd; the thread is woken only if the socket would not
- * take all.  A handle may be closed only when nobody is issuing on it: that is
- * what `issuers` counts.
+ * take all.  So it does not know of them, and looks at the clock now and then
+ * whether it has something in flight or not.  A handle may be closed only when
+ * nobody is issuing on it: that is what `issuers` counts.
  *
  * Locks: src->lock protects all lists and states, and is a leaf.  libnbd has a
  * lock of its own in each handle and calls our callbacks with it held, so libnbd
@@ -62,7 +63,11 @@
 #define UNSEEN_BLOCK_MIN 4096
 #define UNSEEN_BLOCK_MAX 65536
 
-#define JOIN_S 2 /* for a thread that may be resolving a name */
+/* When stopped, so long is waited for what is in flight.  It spares servers an
+ * answer to a client that is gone: nbdkit 1.32.5 may abort on that (tried).
+ */
+#define DRAIN_US UINT64_C (1000000)
+#define JOIN_S 3 /* for a thread that may be resolving a name */
 
 struct command {
   struct source_request *request;
@@ -109,6 +114,7 @@ struct nbd_source {
   pthread_cond_t overlook; /* for the monitor: waiting, or stopped */
   struct list waiting;
   bool stopped;
+  uint64_t stopped_us;
   bool multi_conn;               /* the server says that it is all right */
   bool told_lost, told_size;     /* in the log */
   uint32_t block_min, block_max; /* of the server that is up */
@@ -504,12 +510,9 @@ nbd_source_extents (struct source *s, struct source_request *r)
   to = (to + block - 1) & ~(uint64_t) (block - 1);
   if (to > s->size)
     to = s->size;
-  /* Extents are worth no waiting for a source that is away; nor is a range that
-   * does not begin on one of its blocks.
-   */
   if (!can)
     end_request (r, EOPNOTSUPP);
-  else if (!up)
+  else if (!up && !r->patient)
     end_request (r, ENOTCONN);
   else if (from != r->offset || (c = new_command (r, from, to - from)) == NULL)
     end_request (r, EIO);
@@ -726,7 +729,7 @@ should_end (struct connection *conn, bool heard, uint64_t *next_look_us,
     conn->heard_us = now;
   if (src->stopped) {
     snprintf (why, why_size, "stopped");
-    return true;
+    return conn->n_in_flight == 0 || now >= src->stopped_us + DRAIN_US;
   }
   if (now < *next_look_us)
     return false;
@@ -747,14 +750,12 @@ serve (struct connection *conn, char *why, size_t why_size)
   bool heard = false;
 
   while (!should_end (conn, heard, &next_look_us, why, why_size)) {
-    const uint64_t until =
-      nbd_aio_in_flight (nbd) > 0 ? now_us () + TICK_US : UINT64_MAX;
-
-    if (poll_once (nbd, conn->wake_fd, until, &heard) == -1 ||
-        nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd)) {
-      const char *error = nbd_get_error ();
-
-      snprintf (why, why_size, "%s", error ? error : "connection closed");
+    if (poll_once (nbd, conn->wake_fd, now_us () + TICK_US, &heard) == -1) {
+      snprintf (why, why_size, "%s", nbd_get_error ());
+      return;
+    }
+    if (nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd)) {
+      snprintf (why, why_size, "connection closed");
       return;
     }
   }
@@ -966,6 +967,8 @@ source_nbd_stop (struct source *s)
   unsigned i;
 
   pthread_mutex_lock (&src->lock);
+  if (!src->stopped)
+    src->stopped_us = now_us ();
   src->stopped = true;
   failed = src->waiting;
   src->waiting = (struct list){ NULL, NULL };
