@@ -64,6 +64,12 @@
  * counts them, into the header slot that did not vouch, and syncs.  Until then
  * no slot that the vouching header counts has been touched.
  *
+ * Two things are done even if the file is marked clean, since that mark may be
+ * in the cache only, too: both headers are written again; and slots that hold
+ * neither a block nor zeroes, as a cut leaves them, are overwritten with zeroes,
+ * lest another cut complete them to the block that they would have been, by then
+ * out of date.
+ *
  * Why not a journal: it would have to be replayed and trimmed, and blocks still
  * written in place.  Why not one sum over everything: it could not be kept up to
  * date at the cost of what changed.  Why exclusive or: order does not matter and
@@ -128,6 +134,12 @@ struct block {
 };
 _Static_assert(sizeof (struct block) == BITMAP_FILE_BLOCK, "format");
 
+/* A list of places in the file. */
+struct offsets {
+  uint64_t *offsets;
+  size_t count, allocated;
+};
+
 struct bitmap_file {
   struct storage *storage;
   struct bitmap_file_identity identity;
@@ -148,12 +160,11 @@ struct bitmap_file {
   uint8_t *slots;
   uint64_t sum; /* of all checksums */
 
-  uint64_t youngest; /* highest generation seen or written */
-  uint64_t *rewrite; /* blocks whose newest slot is the youngest */
-  size_t rewrite_count;
-  size_t rewrite_allocated;
-  bool clean;     /* the file is, as it is on the disk */
-  bool attempted; /* the last commit found no space */
+  uint64_t youngest;      /* highest generation seen or written */
+  struct offsets rewrite; /* the newest slots that are of that generation */
+  struct offsets torn;    /* slots that hold neither a block nor zeroes */
+  bool clean;             /* the file is, as it is on the disk */
+  bool attempted;         /* the last commit found no space */
 };
 
 static uint64_t
@@ -433,7 +444,8 @@ bitmap_file_close (struct bitmap_file *f)
     return;
   free (f->checksums);
   free (f->slots);
-  free (f->rewrite);
+  free (f->rewrite.offsets);
+  free (f->torn.offsets);
   free (f);
 }
 
@@ -489,27 +501,33 @@ check_slot (const struct bitmap_file *f, const struct block *b, uint64_t index,
   return false;
 }
 
-/* Remember that this block's newest slot is of the youngest generation. */
 static int
-note_youngest (struct bitmap_file *f, uint64_t index, uint64_t generation)
+offsets_add (struct offsets *o, uint64_t offset)
+{
+  if (o->count == o->allocated) {
+    const size_t n = o->allocated ? 2 * o->allocated : 64;
+    uint64_t *p = realloc (o->offsets, n * sizeof *p);
+
+    if (p == NULL)
+      return -1;
+    o->offsets = p;
+    o->allocated = n;
+  }
+  o->offsets[o->count++] = offset;
+  return 0;
+}
+
+/* Remember a block's newest slot if it is of the youngest generation. */
+static int
+note_youngest (struct bitmap_file *f, uint64_t offset, uint64_t generation)
 {
   if (generation < f->youngest)
     return 0;
   if (generation > f->youngest) {
     f->youngest = generation;
-    f->rewrite_count = 0;
+    f->rewrite.count = 0;
   }
-  if (f->rewrite_count == f->rewrite_allocated) {
-    size_t n = f->rewrite_allocated ? 2 * f->rewrite_allocated : 64;
-    uint64_t *p = realloc (f->rewrite, n * sizeof *p);
-
-    if (p == NULL)
-      return -1;
-    f->rewrite = p;
-    f->rewrite_allocated = n;
-  }
-  f->rewrite[f->rewrite_count++] = index;
-  return 0;
+  return offsets_add (&f->rewrite, offset);
 }
 
 /* Add to a sum what a header of that generation counts of a block. */
@@ -538,8 +556,12 @@ load_pair (struct bitmap_file *f, struct bitmap *bitmap, uint64_t index,
   unsigned slot, newest;
   uint64_t generation;
 
-  for (slot = 0; slot < 2; ++slot)
+  for (slot = 0; slot < 2; ++slot) {
     sound[slot] = check_slot (f, &pair[slot], index, slot, scan);
+    if (!sound[slot] && !all_zero (&pair[slot], sizeof pair[slot]) &&
+        offsets_add (&f->torn, block_offset (index, slot)) == -1)
+      return -1;
+  }
   if (!sound[0] && !sound[1])
     return 0;
 
@@ -565,7 +587,7 @@ load_pair (struct bitmap_file *f, struct bitmap *bitmap, uint64_t index,
     errno = EINVAL;
     return -1;
   }
-  return note_youngest (f, index, generation);
+  return note_youngest (f, block_offset (index, newest), generation);
 }
 
 /* Read all blocks that may have been written. */
@@ -667,50 +689,45 @@ next_header (const struct bitmap_file *f, uint64_t sum, bool clean)
   return h;
 }
 
-/* Write the newest slot of each of the youngest blocks again, unchanged. */
+/* Write a part of the file again, unchanged, or as zeroes. */
 static int
-rewrite_blocks (struct bitmap_file *f)
+write_again (struct bitmap_file *f, uint64_t offset, size_t length, bool zero)
 {
-  CLEANUP_FREE struct block *b = malloc (sizeof *b);
-  struct storage_write w = { b, sizeof *b, 0 };
-  size_t i;
+  CLEANUP_FREE uint8_t *data = calloc (1, length);
+  const struct storage_write w = { data, length, offset };
 
-  if (b == NULL)
+  if (data == NULL ||
+      (!zero && f->storage->ops->read (f->storage, data, length, offset) == -1))
     return -1;
-  for (i = 0; i < f->rewrite_count; ++i) {
-    w.offset = block_offset (f->rewrite[i], f->slots[f->rewrite[i]]);
-    if (f->storage->ops->read (f->storage, b, sizeof *b, w.offset) == -1 ||
-        f->storage->ops->write (f->storage, &w, 1, false) == -1)
-      return -1;
-  }
-  return 0;
+  return f->storage->ops->write (f->storage, &w, 1, false);
 }
 
 int
 bitmap_file_recover (struct bitmap_file *f)
 {
   struct header h;
-  unsigned slot;
+  size_t i;
 
-  if (f->clean)
-    return 0;
-
-  /* Both headers too: whichever is the youngest may be in the cache only. */
-  if (rewrite_blocks (f) == -1)
+  for (i = 0; i < f->torn.count; ++i)
+    if (write_again (f, f->torn.offsets[i], BITMAP_FILE_BLOCK, true) == -1)
+      return -1;
+  for (i = 0; !f->clean && i < f->rewrite.count; ++i)
+    if (write_again (f, f->rewrite.offsets[i], BITMAP_FILE_BLOCK, false) == -1)
+      return -1;
+  /* Whichever header is the youngest may be in the cache only, and that may be
+   * the one that says that the file is clean.
+   */
+  if (write_again (f, header_offset (0), HEADER_SIZE, false) == -1 ||
+      write_again (f, header_offset (1), HEADER_SIZE, false) == -1 ||
+      f->storage->ops->write (f->storage, NULL, 0, true) == -1)
     return -1;
-  for (slot = 0; slot < 2; ++slot) {
-    const struct storage_write w = { &h, sizeof h, header_offset (slot) };
 
-    if (f->storage->ops->read (f->storage, &h, sizeof h,
-                               header_offset (slot)) == -1 ||
-        f->storage->ops->write (f->storage, &w, 1, slot == 1) == -1)
+  if (!f->clean) {
+    h = next_header (f, f->sum, false);
+    if (advance_header (f, &h) == -1)
       return -1;
   }
-
-  h = next_header (f, f->sum, false);
-  if (advance_header (f, &h) == -1)
-    return -1;
-  f->rewrite_count = 0;
+  f->torn.count = f->rewrite.count = 0;
   return 0;
 }
 

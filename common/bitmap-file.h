@@ -62,8 +62,7 @@ extern bool bitmap_file_is_clean (const struct bitmap_file *);
 
 /* Make durable what bitmap_file_load has read: after an unclean stop the page
  * cache may hold what never reached the disk.  Nothing may be committed before
- * this has succeeded.  Does nothing if the file is clean.  0, or -1 with errno
- * set.
+ * this has succeeded.  0, or -1 with errno set.
  */
 extern int bitmap_file_recover (struct bitmap_file *);
 

@@ -74,7 +74,11 @@ reserve (size_t bytes)
   void *p = mmap (NULL, bytes, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-  return p == MAP_FAILED ? NULL : p;
+  if (p == MAP_FAILED)
+    return NULL;
+  /* A huge page for a few bits would be far too much (P9). */
+  (void) madvise (p, bytes, MADV_NOHUGEPAGE);
+  return p;
 }
 
 static size_t
@@ -301,7 +305,8 @@ set_in_chunk (struct bitmap *b, uint64_t chunk, unsigned lo, unsigned hi)
   const unsigned state = value & 3;
   unsigned added;
 
-  if (state == FULL)
+  /* Under the lock: bitmap_release_full waits for it. */
+  if (state == FULL || atomic_load_explicit (&b->full, memory_order_acquire))
     return 0;
   if (state == EMPTY && hi - lo == all)
     added = all; /* the page is never touched */
@@ -323,9 +328,6 @@ bitmap_set (struct bitmap *b, uint64_t first, uint64_t end,
             void (*changed) (void *opaque, uint64_t chunk), void *opaque)
 {
   assert (first <= end && end <= b->regions);
-
-  if (atomic_load_explicit (&b->full, memory_order_acquire))
-    return;
 
   while (first < end) {
     const uint64_t chunk = first / CHUNK_REGIONS;
@@ -422,9 +424,18 @@ bitmap_load_chunk (struct bitmap *b, uint64_t chunk,
 void
 bitmap_release_full (struct bitmap *b)
 {
+  size_t i;
+
   assert (bitmap_count (b) == b->regions);
   /* Release: pairs with the acquires of `full`. */
   atomic_store_explicit (&b->full, true, memory_order_release);
+  /* Who has not seen it holds his chunk's lock, and sets nothing that was not
+   * set; let him finish.
+   */
+  for (i = 0; i < LOCKS; ++i) {
+    pthread_mutex_lock (&b->locks[i]);
+    pthread_mutex_unlock (&b->locks[i]);
+  }
   give_back (b->pages, b->pages_size);
   give_back (b->states, b->states_size);
 }

@@ -9,18 +9,39 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "cleanup.h"
 #include "copy.h"
 #include "store.h"
 
 /* How many extents are asked for at a time within a large region. */
 #define PIECES_EXTENTS 64
 
+/* Read [from, to) of the destination's last block, in which the source ends. */
+static int
+read_tail (struct clone *c, void *buf, uint64_t from, uint64_t to, int *err)
+{
+  struct destination *d = c->destination;
+  const uint64_t start = from & ~(uint64_t) (d->block_minimum - 1);
+  CLEANUP_FREE uint8_t *block = malloc (c->geometry.size - start);
+
+  if (block == NULL) {
+    *err = ENOMEM;
+    return -1;
+  }
+  if (d->ops->read (d, block, (uint32_t) (c->geometry.size - start), start,
+                    err) == -1)
+    return -1;
+  memcpy (buf, block + (from - start), to - from);
+  return 0;
+}
+
 void
 fetch_start (struct clone *c, struct fetch *f, void *buf, uint64_t length,
              uint64_t offset)
 {
-  struct destination *d = c->destination;
   const uint64_t end = offset + length;
   uint64_t from_source = 0;
 
@@ -29,9 +50,8 @@ fetch_start (struct clone *c, struct fetch *f, void *buf, uint64_t length,
   if (offset < c->source->size)
     from_source = end < c->source->size ? length : c->source->size - offset;
   if (from_source < length &&
-      d->ops->read (d, (uint8_t *) buf + from_source,
-                    (uint32_t) (length - from_source), offset + from_source,
-                    &f->err) == -1)
+      read_tail (c, (uint8_t *) buf + from_source, offset + from_source, end,
+                 &f->err) == -1)
     return;
   if (from_source) {
     f->started = true;
@@ -95,7 +115,7 @@ struct pieces {
 /* Go on to the next extent, or, if there is none, ask for those from `at` to
  * `end`.  What the source cannot say is data.
  */
-static void
+static enum copy_result
 next_extent (struct clone *c, struct pieces *p, uint64_t at, uint64_t end)
 {
   struct source_wait wait;
@@ -108,36 +128,41 @@ next_extent (struct clone *c, struct pieces *p, uint64_t at, uint64_t end)
 
       source_start_extents (c->source, &wait, p->extents, PIECES_EXTENTS, true,
                             last - at, at);
-      if (source_finish (&wait) == 0)
+      switch (source_finish (&wait)) {
+      case 0:
         p->count = wait.request.n_extents;
+        break;
+      case ENOTCONN:
+        return COPY_SOURCE_AWAY;
+      case ESHUTDOWN:
+        return COPY_STOPPED;
+      }
     }
   }
   if (p->count == 0) {
     p->zero = false;
     p->end = end;
-    return;
+    return COPY_OK;
   }
   p->zero = p->extents[p->next].type & EXTENT_ZERO;
   p->end += p->extents[p->next].length;
   p->next++;
+  return COPY_OK;
 }
 
 /* The length of the next piece, a multiple of the destination's blocks if the
- * region does not end before.
+ * region does not end before.  The current extent ends behind `at`.
  */
 static uint64_t
-piece_length (struct clone *c, struct pieces *p, uint64_t at, uint64_t end,
-              bool *zero)
+piece_length (const struct clone *c, const struct pieces *p, uint64_t at,
+              uint64_t end, uint32_t most, bool *zero)
 {
   const uint64_t block = c->destination->block_minimum > REGION_SIZE_MIN
                            ? c->destination->block_minimum
                            : REGION_SIZE_MIN;
-  uint64_t until;
+  uint64_t until = p->end;
 
-  while (p->end <= at)
-    next_extent (c, p, at, end);
   *zero = p->zero;
-  until = p->end;
   if (until < end && *zero) {
     until &= ~(block - 1);
     *zero = until > at;
@@ -146,27 +171,34 @@ piece_length (struct clone *c, struct pieces *p, uint64_t at, uint64_t end,
     until = (p->end + block - 1) & ~(block - 1);
   if (until > end)
     until = end;
-  if (until - at > (*zero ? STORE_ZERO_MAX : c->batch))
-    return *zero ? STORE_ZERO_MAX : c->batch;
-  return until - at;
+  if (*zero)
+    most = STORE_ZERO_MAX;
+  return until - at < most ? until - at : most;
 }
 
-/* A region that is larger than a batch, in pieces. */
+/* A region that is larger than the buffer, in pieces. */
 static enum copy_result
-copy_large_region (struct clone *c, uint64_t region, uint8_t *buf, int *err)
+copy_large_region (struct clone *c, uint64_t region, uint8_t *buf,
+                   uint32_t buf_size, int *err)
 {
   const uint64_t end = region_start (&c->geometry, region + 1);
   uint64_t at = region_start (&c->geometry, region);
   struct pieces pieces = { .end = at };
+  enum copy_result result;
   bool hydrated = false;
 
   while (at < end && !hydrated) {
     bool zero;
-    const uint64_t n = piece_length (c, &pieces, at, end, &zero);
+    uint64_t n;
 
+    while (pieces.end <= at) {
+      result = next_extent (c, &pieces, at, end);
+      if (result != COPY_OK)
+        return result;
+    }
+    n = piece_length (c, &pieces, at, end, buf_size, &zero);
     if (!zero) {
-      const enum copy_result result = fetch (c, buf, n, at);
-
+      result = fetch (c, buf, n, at);
       if (result != COPY_OK)
         return result;
     }
@@ -179,18 +211,21 @@ copy_large_region (struct clone *c, uint64_t region, uint8_t *buf, int *err)
 }
 
 enum copy_result
-copy_regions (struct clone *c, struct regions r, uint8_t *buf, int *err)
+copy_regions (struct clone *c, struct regions r, uint8_t *buf,
+              uint32_t buf_size, int *err)
 {
   const uint64_t start = region_start (&c->geometry, r.first);
   const uint64_t length = region_start (&c->geometry, r.end) - start;
   enum copy_result result;
 
   *err = EIO;
-  if (length > c->batch)
-    return copy_large_region (c, r.first, buf, err);
-
-  result = fetch (c, buf, length, start);
-  if (result == COPY_OK && store_fetched (c, r, buf, err) == -1)
-    return destination_result (*err);
-  return result;
+  if (length > buf_size)
+    result = copy_large_region (c, r.first, buf, buf_size, err);
+  else {
+    result = fetch (c, buf, length, start);
+    if (result == COPY_OK && store_fetched (c, r, buf, err) == -1)
+      result = destination_result (*err);
+  }
+  /* Somebody may have been faster, who did not need the source. */
+  return bitmap_all_set (c->bitmap, r.first, r.end) ? COPY_OK : result;
 }

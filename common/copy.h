@@ -33,11 +33,13 @@ extern void fetch_start (struct clone *, struct fetch *, void *buf,
 /* 0, or the error as in source.h. */
 extern int fetch_finish (struct clone *, struct fetch *);
 
-/* Make these regions hydrated, which together are no larger than the clone's
- * batch, or are one region.  buf has room for a batch.  *err gets the error
- * number for a client.
+/* Make these regions hydrated.  They are fetched at once if they fit into the
+ * buffer of buf_size bytes; else they must be one region, which is fetched in
+ * pieces of that size, a multiple of 64 KiB.  COPY_OK whenever they are
+ * hydrated in the end, by whomever.  *err gets the error number for a client.
  */
 extern enum copy_result copy_regions (struct clone *, struct regions,
-                                      uint8_t *buf, int *err);
+                                      uint8_t *buf, uint32_t buf_size,
+                                      int *err);
 
 #endif /* NBDCLONE_COPY_H */

@@ -28,7 +28,6 @@ struct destination {
   uint32_t block_minimum; /* bytes, a power of two */
   bool can_flush;
   bool can_trim;
-  bool can_fua; /* write with fua does it itself */
   bool can_fast_zero;
   bool can_extents;
   bool can_cache;
@@ -38,9 +37,11 @@ struct destination_ops {
   int (*read) (struct destination *, void *buf, uint32_t length,
                uint64_t offset, int *err);
 
-  /* fua only if can_fua. */
+  /* Never with FUA: a sync that fails inside of a write could not be told from
+   * the write, and the next flush would not know of it (P5).
+   */
   int (*write) (struct destination *, const void *buf, uint32_t length,
-                uint64_t offset, bool fua, int *err);
+                uint64_t offset, int *err);
 
   /* The range reads as zeroes afterwards.  Without DESTINATION_FAST_ZERO the
    * error is never ENOTSUP; with it (only if can_fast_zero) ENOTSUP says that

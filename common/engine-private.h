@@ -12,6 +12,7 @@
 #include "engine.h"
 #include "hydrate.h"
 #include "keep.h"
+#include "readahead.h"
 
 struct engine {
   struct clone clone;
@@ -19,6 +20,7 @@ struct engine {
   struct bitmap_file *file;
   struct keep keep;
   struct hydrate hydrate;
+  struct readahead readahead;
 
   /* Held while the background threads are being stopped, which two threads may
    * want to do.  It is waited for a fetch with this lock held; that is bounded
@@ -26,6 +28,8 @@ struct engine {
    */
   pthread_mutex_t lifecycle;
   bool background; /* the threads of keep and hydrate exist */
+
+  _Atomic uint64_t lent; /* bytes of buffers, see lend_buffer */
 };
 
 /* A stretch of the disk that is all of one kind. */

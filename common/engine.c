@@ -9,7 +9,8 @@
  *   read     from the source straight into the client's buffer, several pieces
  *            at once; what was hydrated meanwhile is read again from the
  *            destination; whole regions are then kept (keep.c), and regions of
- *            which only a part was read are queued for the background;
+ *            which only a part was read are queued for the background, as is
+ *            what a sequential reader will want next;
  *   change   (write, zero, trim) whole regions are stored at once, without the
  *            source (P7); the region at either end that is changed in part only
  *            is fetched meanwhile, and stored together with the change.
@@ -38,6 +39,12 @@
 
 /* One zero or trim of the destination is at most this large, or a region. */
 #define CHANGE_MAX (UINT32_C (64) << 20)
+
+/* Buffers for partial writes and cache requests come out of this, as long as
+ * there is some left, and are this small when there is not (P9).
+ */
+#define LEND_MAX (UINT64_C (64) << 20)
+#define LEND_SMALL (UINT32_C (64) << 10)
 
 /* How much a cache request copies at a time. */
 #define CACHE_PIECE (UINT32_C (256) << 10)
@@ -188,6 +195,20 @@ read_mixed (struct engine *e, uint8_t *buf, uint32_t length, uint64_t offset,
   return ret;
 }
 
+/* Fetch ahead of a client that reads one thing after the other.  It is a part of
+ * the background, and off with it.
+ */
+static void
+read_ahead (struct engine *e, uint32_t length, uint64_t offset)
+{
+  const struct geometry *g = &e->clone.geometry;
+  uint64_t from, to;
+
+  if (e->config.on_read && e->config.hydration && offset < g->size &&
+      readahead_note (&e->readahead, offset, length, g->size, &from, &to))
+    hydrate_request (&e->hydrate, regions_touched (g, from, to - from));
+}
+
 int
 engine_read (struct engine *e, void *buf, uint32_t length, uint64_t offset,
              int *err)
@@ -198,11 +219,53 @@ engine_read (struct engine *e, void *buf, uint32_t length, uint64_t offset,
 
   if (run.hydrated && run.length == length)
     r = d->ops->read (d, buf, length, offset, err);
-  else
+  else {
+    read_ahead (e, length, offset);
     r = read_mixed (e, buf, length, offset, err);
+  }
   if (r == -1)
     *err = client_error (*err);
   return r;
+}
+
+/* A buffer for a copy. */
+struct loan {
+  uint8_t *buf;
+  uint32_t size;
+};
+
+/* Lend a buffer of the wanted size (at most a batch), or a small one if there is
+ * too little left.  false with *err set if there is no memory.
+ */
+static bool
+lend_buffer (struct engine *e, struct loan *l, uint64_t wanted, int *err)
+{
+  const uint32_t most =
+    e->clone.batch < LEND_SMALL ? LEND_SMALL : e->clone.batch;
+
+  l->size = (uint32_t) min64 (wanted, most);
+  if (atomic_fetch_add_explicit (&e->lent, l->size, memory_order_relaxed) +
+          l->size >
+        LEND_MAX &&
+      l->size > LEND_SMALL) {
+    atomic_fetch_sub_explicit (&e->lent, l->size - LEND_SMALL,
+                               memory_order_relaxed);
+    l->size = LEND_SMALL;
+  }
+  l->buf = malloc (l->size);
+  if (l->buf)
+    return true;
+  atomic_fetch_sub_explicit (&e->lent, l->size, memory_order_relaxed);
+  *err = ENOMEM;
+  return false;
+}
+
+static void
+return_buffer (struct engine *e, struct loan *l)
+{
+  free (l->buf);
+  l->buf = NULL;
+  atomic_fetch_sub_explicit (&e->lent, l->size, memory_order_relaxed);
 }
 
 /* The part of a change that begins skip bytes into it. */
@@ -223,68 +286,48 @@ struct part {
   uint64_t region;
   uint64_t offset; /* of the change */
   uint32_t length;
-  uint8_t *buf; /* the region's bytes, or NULL if too large */
+  struct loan loan;
+  bool fetching; /* the whole region, into the loan */
   struct fetch fetch;
 };
 
-/* Start to fetch the region that a part is in. */
+/* Start to fetch the region that a part is in, if it fits into a buffer. */
 static int
 part_start (struct engine *e, struct part *p, int *err)
 {
   struct clone *c = &e->clone;
   const uint64_t start = region_start (&c->geometry, p->region);
-  const uint64_t end = region_start (&c->geometry, p->region + 1);
+  const uint64_t size = region_start (&c->geometry, p->region + 1) - start;
 
-  p->buf = NULL;
-  if (end - start > c->batch)
-    return 0;
-  p->buf = malloc (end - start);
-  if (p->buf == NULL) {
-    *err = ENOMEM;
+  if (!lend_buffer (e, &p->loan, size, err))
     return -1;
-  }
-  fetch_start (c, &p->fetch, p->buf, end - start, start);
+  p->fetching = size <= p->loan.size;
+  if (p->fetching)
+    fetch_start (c, &p->fetch, p->loan.buf, size, start);
   return 0;
 }
 
-/* A region that is larger than a batch becomes hydrated first. */
-static int
-part_of_large_region (struct engine *e, const struct part *p,
-                      const struct change *change, int *err)
-{
-  struct clone *c = &e->clone;
-  CLEANUP_FREE uint8_t *buf = malloc (c->batch);
-
-  if (buf == NULL) {
-    *err = ENOMEM;
-    return -1;
-  }
-  if (copy_regions (c, (struct regions){ p->region, p->region + 1 }, buf,
-                    err) != COPY_OK)
-    return -1;
-  return store_hydrated (c, change, p->offset, p->length, err);
-}
-
-/* Wait for the region and store it with the change. */
+/* Wait for the region and store it with the change.  A region that is too large
+ * for that becomes hydrated first, in pieces.
+ */
 static int
 part_finish (struct engine *e, struct part *p, const struct change *change,
              int *err)
 {
   struct clone *c = &e->clone;
-  int r;
+  const struct regions region = { p->region, p->region + 1 };
+  int r = -1;
 
-  if (p->buf == NULL)
-    return part_of_large_region (e, p, change, err);
-  if (fetch_finish (c, &p->fetch) == 0)
-    r = store_part (c, change, p->offset, p->length, p->buf, err);
-  else if (bitmap_all_set (c->bitmap, p->region, p->region + 1))
-    r = store_hydrated (c, change, p->offset, p->length, err);
-  else {
-    *err = EIO;
-    r = -1;
+  *err = EIO;
+  if (!p->fetching) {
+    if (copy_regions (c, region, p->loan.buf, p->loan.size, err) == COPY_OK)
+      r = store_hydrated (c, change, p->offset, p->length, err);
   }
-  free (p->buf);
-  p->buf = NULL;
+  else if (fetch_finish (c, &p->fetch) == 0)
+    r = store_part (c, change, p->offset, p->length, p->loan.buf, err);
+  else if (bitmap_all_set (c->bitmap, region.first, region.end))
+    r = store_hydrated (c, change, p->offset, p->length, err);
+  return_buffer (e, &p->loan);
   return r;
 }
 
@@ -433,16 +476,7 @@ engine_write (struct engine *e, const void *buf, uint32_t length,
               uint64_t offset, bool fua, int *err)
 {
   const struct change change = { .kind = CHANGE_WRITE, .data = buf };
-  struct destination *d = e->clone.destination;
 
-  /* Nothing will be committed any more: FUA can be left to the destination. */
-  if (fua && d->can_fua && clone_complete (&e->clone) &&
-      !commit_failed (&e->clone.commit)) {
-    if (d->ops->write (d, buf, length, offset, true, err) == 0)
-      return 0;
-    *err = client_error (*err);
-    return -1;
-  }
   return change_and_sync (e, &change, length, offset, fua, err);
 }
 
@@ -511,23 +545,23 @@ engine_flush (struct engine *e, int *err)
 
 /* Hydrate a missing run. */
 static int
-cache_missing (struct engine *e, uint64_t offset, uint64_t length, uint8_t *buf,
-               int *err)
+cache_missing (struct engine *e, uint64_t offset, uint64_t length,
+               const struct loan *loan, int *err)
 {
   struct clone *c = &e->clone;
   const struct geometry *g = &c->geometry;
   struct regions r = regions_touched (g, offset, length);
-  uint64_t most = min64 (CACHE_PIECE, c->batch) >> g->shift;
+  uint64_t most = loan->size >> g->shift;
 
   if (most == 0)
     most = 1;
   while (!regions_empty (r)) {
     bool hydrated;
-    uint64_t n =
+    const uint64_t n =
       bitmap_run (c->bitmap, r.first, min64 (r.first + most, r.end), &hydrated);
 
     if (!hydrated && copy_regions (c, (struct regions){ r.first, r.first + n },
-                                   buf, err) != COPY_OK)
+                                   loan->buf, loan->size, err) != COPY_OK)
       return -1;
     r.first += n;
   }
@@ -538,7 +572,7 @@ int
 engine_cache (struct engine *e, uint32_t length, uint64_t offset, int *err)
 {
   struct destination *d = e->clone.destination;
-  CLEANUP_FREE uint8_t *buf = NULL;
+  struct loan loan = { NULL, 0 };
   uint64_t done = 0;
   int r = 0;
 
@@ -547,17 +581,15 @@ engine_cache (struct engine *e, uint32_t length, uint64_t offset, int *err)
     const struct run run = run_at (e, offset + done, length - done);
 
     if (!run.hydrated) {
-      if (buf == NULL)
-        buf = malloc (e->clone.batch);
-      if (buf == NULL) {
-        *err = ENOMEM;
+      if (loan.buf == NULL && !lend_buffer (e, &loan, CACHE_PIECE, err))
         r = -1;
-      }
       else
-        r = cache_missing (e, offset + done, run.length, buf, err);
+        r = cache_missing (e, offset + done, run.length, &loan, err);
     }
     done += run.length;
   }
+  if (loan.buf)
+    return_buffer (e, &loan);
   client_goes_on (e);
   if (r == 0 && d->can_cache)
     r = d->ops->cache (d, length, offset, err);
@@ -627,6 +659,7 @@ engine_new (const struct engine_config *config, struct destination *destination,
   claims_init (&c->claims);
   pthread_mutex_init (&e->lifecycle, NULL);
   keep_init (&e->keep, c);
+  readahead_init (&e->readahead);
   if (commit_init (&c->commit, bitmap, file, destination, clock) == -1) {
     free (e);
     return NULL;
@@ -686,6 +719,7 @@ engine_close (struct engine *e)
     log_error ("marking the bitmap file as clean: %m");
   hydrate_destroy (&e->hydrate);
   keep_destroy (&e->keep);
+  readahead_destroy (&e->readahead);
   commit_destroy (&c->commit);
   claims_destroy (&c->claims);
   pthread_mutex_destroy (&e->lifecycle);

@@ -28,9 +28,10 @@
 struct answer {
   engine_found *found;
   void *opaque;
-  bool one;     /* the first extent is enough */
-  uint64_t at;  /* all before this offset is told */
-  uint64_t end; /* of what may be told just now */
+  bool source_away; /* it has failed once: no more waiting */
+  bool one;         /* the first extent is enough */
+  uint64_t at;      /* all before this offset is told */
+  uint64_t end;     /* of what may be told just now */
   bool stop;
   bool failed; /* found () did not want it */
 };
@@ -90,12 +91,17 @@ ask_source (struct engine *e, struct answer *a)
     ask_destination (e, a);
     return;
   }
+  if (a->source_away) {
+    tell_data (a);
+    return;
+  }
   if (a->end > s->size)
     a->end = s->size;
   source_start_extents (s, &wait, extents, a->one ? 1 : SOURCE_EXTENTS_MAX,
                         false, a->end - a->at, a->at);
   err = source_finish (&wait);
   if (err || wait.request.n_extents == 0) {
+    a->source_away = true;
     tell_data (a);
     return;
   }

@@ -53,6 +53,14 @@
 #define MAP_AHEAD (UINT64_C (256) << 20)
 #define MAP_ANSWER_MAX 4096
 
+/* How many regions the sweep looks at in one step, with the lock held. */
+#define LOOK_MAX (UINT64_C (1) << 20)
+
+/* Between two rounds without a failure.  The last bits of a round may be set
+ * but not be counted yet.
+ */
+#define BREATH_US UINT64_C (1000)
+
 struct work {
   enum { WORK_COPY, WORK_ZERO, WORK_EXTENTS } kind;
   struct regions regions;
@@ -174,8 +182,10 @@ end_round (struct hydrate *h)
 
   if (missing == 0)
     return;
-  if (h->round_failures == 0)
+  if (h->round_failures == 0) {
     h->failed_rounds = 0;
+    h->pause_until_us = h->clone->clock->now_us (h->clone->clock) + BREATH_US;
+  }
   else {
     h->failed_rounds++;
     if (h->failed_rounds >= MAX_FAILED_ROUNDS) {
@@ -251,6 +261,9 @@ take_from_sweep (struct hydrate *h, struct work *work)
     bool hydrated, zero;
     uint64_t most;
 
+    if (r.end - r.first > LOOK_MAX)
+      r.end = r.first + LOOK_MAX;
+
     r.end = r.first + bitmap_run (c->bitmap, r.first, r.end, &hydrated);
     if (hydrated || is_active (h, r.first, &r.end)) {
       h->cursor = r.end;
@@ -284,11 +297,8 @@ take_from_sweep (struct hydrate *h, struct work *work)
     return true;
   }
 
-  if (h->n_active == 0 && h->parked == 0) {
+  if (h->n_active == 0 && h->parked == 0)
     end_round (h);
-    return h->cursor == 0 && h->pause_until_us == 0 &&
-           take_from_sweep (h, work);
-  }
   return false;
 }
 
@@ -374,7 +384,7 @@ copy_what_can_be (struct hydrate *h, struct regions r, uint8_t *buf,
 {
   uint64_t bad = 0;
 
-  *result = copy_regions (h->clone, r, buf, err);
+  *result = copy_regions (h->clone, r, buf, h->clone->batch, err);
   if (*result == COPY_SOURCE_BAD && r.end - r.first > 1) {
     const uint64_t middle = r.first + (r.end - r.first) / 2;
 

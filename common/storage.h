@@ -39,7 +39,7 @@ struct storage_ops {
    */
   int64_t (*next_data) (struct storage *, uint64_t offset);
 
-  /* Write all n pieces, in any order, and then, if sync, make them and all
+  /* Write all n pieces (none, if n is 0), in any order, and then, if sync, make them and all
    * earlier writes durable; the sync begins when the last write has ended.
    * Returns 0 when all of that is done, or -1 with errno set: ENOSPC if a write
    * (not the sync) failed because the file cannot grow (ENOSPC, EDQUOT,

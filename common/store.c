@@ -42,7 +42,7 @@ store_hydrated (struct clone *c, const struct change *change, uint64_t offset,
 
   switch (change->kind) {
   case CHANGE_WRITE:
-    return d->ops->write (d, change->data, length, offset, false, err);
+    return d->ops->write (d, change->data, length, offset, err);
   case CHANGE_ZERO:
     return d->ops->zero (d, length, offset, change->flags, err);
   case CHANGE_TRIM:
@@ -101,7 +101,7 @@ store_part (struct clone *c, const struct change *change, uint64_t offset,
     memcpy (region + (offset - start), change->data, length);
   else
     memset (region + (offset - start), 0, length);
-  ret = d->ops->write (d, region, region_length (c, r), start, false, err);
+  ret = d->ops->write (d, region, region_length (c, r), start, err);
   if (ret == 0)
     set_bits (c, r, r + 1);
   claim_release (&c->claims, &claim);
@@ -196,7 +196,7 @@ write_fetched (struct clone *c, const uint8_t *data, uint32_t length,
     if (zero)
       ret = zero_range (c, offset + done, offset + done + n, err);
     else
-      ret = d->ops->write (d, data + done, n, offset + done, false, err);
+      ret = d->ops->write (d, data + done, n, offset + done, err);
     done += n;
   }
   return ret;

@@ -52,6 +52,11 @@ export tmp source_uri clone_uri map_uri         # for helpers.py
 bound=60
 if test "$SANITIZER" != none; then bound=180; fi
 
+# What a test may leave to at_exit: servers that have gone to the background by
+# themselves, a loop device, a FUSE mount.
+daemons=()
+loop=
+mounted=
 declare -A pid_of=()            # name -> pid of each server that runs
 
 note () { echo "${0##*/}: $*"; }
@@ -195,7 +200,8 @@ kill9 ()
 # python ARGS...: Debian's, which has the nbd module.
 python ()
 {
-    PYTHONPATH="$srcdir" timeout "$bound" /usr/bin/python3 "$@"
+    PYTHONPATH="$srcdir" bound="$bound" timeout $((2 * bound)) \
+        /usr/bin/python3 "$@"
 }
 
 # nbd URI CODE ARGS...: run Python code with "h" connected to URI,
@@ -279,7 +285,9 @@ at_exit ()
     if test "$status" -ne 0; then
         tail -n 200 "$tmp"/*.err "$tmp"/sanitizer.* 2>/dev/null
     fi
-    if test -n "${mounted:-}"; then fusermount3 -u -z "$mounted"; fi
+    for pid in "${daemons[@]}"; do kill -KILL "$pid" 2>/dev/null; done
+    if test -n "$loop"; then losetup -d "$loop"; fi
+    if test -n "$mounted"; then fusermount3 -u -z "$mounted"; fi
     if test -n "${KEEP:-}"; then note "kept $tmp"; else rm -rf "$tmp"; fi
     exit "$status"
 }

@@ -14,6 +14,7 @@ CLONE = os.environ["clone_uri"]
 MAP = os.environ["map_uri"]
 SOURCE = os.environ["source_uri"]
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+BOUND = int(os.environ["bound"])         # seconds
 HOLE, ZERO = 1, 2
 
 
@@ -115,7 +116,7 @@ def expect(what, got, wanted):
         raise AssertionError("%s: %r, not %r" % (what, got, wanted))
 
 
-def wait_for(condition, what, seconds=60):
+def wait_for(condition, what, seconds=BOUND):
     """Wait until condition () is true."""
     end = time.monotonic() + seconds
     while not condition():
@@ -123,14 +124,14 @@ def wait_for(condition, what, seconds=60):
         time.sleep(0.02)
 
 
-def run_async(h, issue, seconds=60):
+def run_async(h, issue, seconds=BOUND):
     """Issue asynchronous commands with issue (), a list of cookies, and wait
     until all of them have been answered."""
     for cookie in issue():
         finish(h, cookie, seconds)
 
 
-def finish(h, cookie, seconds=60):
+def finish(h, cookie, seconds=BOUND):
     """Wait for the answer to one asynchronous command; raises its error."""
     end = time.monotonic() + seconds
     while not h.aio_command_completed(cookie):

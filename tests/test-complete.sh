@@ -18,7 +18,7 @@ nbdcopy "$clone_uri" "$tmp/copy"
 wait_hydrated
 wait_until all_gone
 expect_same "$tmp/dst" "$tmp/src"
-threads=$(ls "/proc/${pid_of[clone]}/task" | wc -l)
+threads=$(find "/proc/${pid_of[clone]}/task" -mindepth 1 -maxdepth 1 | wc -l)
 before=$(cat "$tmp/source.log")
 nbdcopy "$clone_uri" "$tmp/copy"
 nbd "$clone_uri" '

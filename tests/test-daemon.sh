@@ -18,7 +18,7 @@ set_nbdkit_command clone
 ) || fail "exit status $?"
 pid=$(cat "$tmp/clone.pid")
 ended () { ! kill -0 "$pid" 2>/dev/null; }
-trap 'ended || kill -KILL "$pid"; at_exit' EXIT
+daemons=("$pid")
 
 test -s "$bitmap" || fail "the bitmap file is elsewhere"
 test "$(stat -c %a "$bitmap")" = 600 || fail "mode of the bitmap file"
@@ -26,6 +26,7 @@ nbd "$clone_uri" 'h.pwrite(b"x" * 5000, 12345)'
 wait_hydrated
 kill -TERM "$pid"
 wait_until ended
+daemons=()
 
 # What it has left behind is complete.
 nbd "$source_uri" '

@@ -16,7 +16,7 @@ for error in EIO EPERM ENOSPC EINVAL ESHUTDOWN; do
     start_source --filter=error --filter=delay file "$tmp/src" \
         error-pread=$error error-pread-rate=100% \
         error-pread-file="$tmp/trouble" rdelay=20ms
-    start_clone file "$tmp/dst" clone-hydration=false clone-source-timeout=2
+    start_clone file "$tmp/dst" clone-hydration=false clone-source-timeout=0.5
     touch "$tmp/trouble"
     nbd "$clone_uri" '
 R = 4096

@@ -32,16 +32,13 @@ expect_same "$mounted/disk" "$tmp/expected"
 disk=$mounted/disk
 if losetup --find --show --direct-io=off "$disk" >"$tmp/loop" \
            2>"$tmp/loop.err"; then
-    disk=$(cat "$tmp/loop")
-    trap 'losetup -d "$disk"; at_exit' EXIT
+    loop=$(cat "$tmp/loop")
+    disk=$loop
 fi
 mke2fs -q -F -t ext4 -E discard,lazy_itable_init=0 -d "$srcdir" "$disk"
 sync -f "$mounted/disk"
 e2fsck -fn "$disk" >"$tmp/e2fsck" || fail "$(cat "$tmp/e2fsck")"
-if test "$disk" != "$mounted/disk"; then
-    losetup -d "$disk"
-    trap at_exit EXIT
-fi
+if test -n "$loop"; then losetup -d "$loop"; loop=; fi
 fusermount3 -u "$mounted"
 mounted=
 wait "$fuse" || fail "nbdfuse has ended with status $?"

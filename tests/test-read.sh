@@ -30,19 +30,19 @@ expect("no more than that", hydrated(5 * R, 3 * R), "no")
 
 # The source does not hear of reads that need nothing of it: hydrated regions,
 # and those beyond its end, also in the region in which it ends.
-before = content("source.log")
+before = logged("source.log")
 read("hydrated, kept", 2 * R + 5, R)
 read("beyond the end", 9 * R, R + 123)
 read("beyond the end, same region", 8 * R + 7, 100)
-expect("log of the source", content("source.log"), before)
+expect("what the source hears", logged("source.log"), before)
 
 read("hydrated and not", R + 1, 4 * R)
 read("around the end", 8 * R + 5, 4)
 read("everything", 0, size)
 wait_for(lambda: hydrated(0, size) == "yes", "all of it is kept")
-before = content("source.log")
+before = logged("source.log")
 read("everything, from the destination", 0, size)
-expect("log of the source", content("source.log"), before)
+expect("what the source hears", logged("source.log"), before)
 ' $region
     stop clone
     stop source

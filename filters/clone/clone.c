@@ -136,8 +136,11 @@ watch (void *opaque)
 static int
 clone_after_fork (nbdkit_backend *backend)
 {
-  if (setup_after_fork (&setup, &params, backend) == -1)
+  /* After a failure nbdkit does not call .cleanup. */
+  if (setup_after_fork (&setup, &params, backend) == -1) {
+    setup_free (&setup);
     return -1;
+  }
   errno = pthread_create (&watcher, NULL, watch, NULL);
   if (errno) {
     nbdkit_error ("pthread_create: %m");

@@ -60,34 +60,60 @@ leave (pthread_mutex_t **lock)
 #define CALL_PLUGIN(n) \
   __attribute__ ((cleanup (leave), unused)) pthread_mutex_t *_plugin = enter (n)
 
+/* How much of a read or write the plugin takes at once. */
+static uint32_t
+at_once (const struct nbdkit_destination *n, uint32_t length)
+{
+  return n->maximum && length > n->maximum ? n->maximum : length;
+}
+
 static int
 nbdkit_read (struct destination *d, void *buf, uint32_t length, uint64_t offset,
              int *err)
 {
   struct nbdkit_destination *n = nbdkit_of (d);
+  uint8_t *p = buf;
+  int r;
 
-  CALL_PLUGIN (n);
-  return n->next->pread (n->next, buf, length, offset, 0, err);
+  do {
+    const uint32_t now = at_once (n, length);
+
+    CALL_PLUGIN (n);
+    r = n->next->pread (n->next, p, now, offset, 0, err);
+    p += now;
+    offset += now;
+    length -= now;
+  } while (r == 0 && length > 0);
+  return r;
 }
 
 static int
 nbdkit_write (struct destination *d, const void *buf, uint32_t length,
-              uint64_t offset, bool fua, int *err)
+              uint64_t offset, int *err)
 {
   struct nbdkit_destination *n = nbdkit_of (d);
+  const uint8_t *p = buf;
+  int r;
 
-  CALL_PLUGIN (n);
-  return n->next->pwrite (n->next, buf, length, offset,
-                          fua ? NBDKIT_FLAG_FUA : 0, err);
+  do {
+    const uint32_t now = at_once (n, length);
+
+    CALL_PLUGIN (n);
+    r = n->next->pwrite (n->next, p, now, offset, 0, err);
+    p += now;
+    offset += now;
+    length -= now;
+  } while (r == 0 && length > 0);
+  return r;
 }
 
 static int
 zero_once (struct nbdkit_destination *n, uint32_t length, uint64_t offset,
            uint32_t flags, int *err)
 {
-  CALL_PLUGIN (n);
   if (n->can_zero == NBDKIT_ZERO_NONE)
-    return n->next->pwrite (n->next, n->zeroes, length, offset, 0, err);
+    return nbdkit_write (&n->destination, n->zeroes, length, offset, err);
+  CALL_PLUGIN (n);
   return n->next->zero (n->next, length, offset, flags, err);
 }
 
@@ -221,7 +247,6 @@ ask_abilities (struct nbdkit_destination *n)
   d->block_minimum = n->minimum ? n->minimum : 1;
   d->can_flush = flush;
   d->can_trim = trim;
-  d->can_fua = fua == NBDKIT_FUA_NATIVE;
   d->can_fast_zero = fast_zero && n->can_zero != NBDKIT_ZERO_NONE;
   d->can_extents = extents;
   d->can_cache = cache == NBDKIT_CACHE_NATIVE;

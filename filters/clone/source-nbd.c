@@ -60,7 +60,7 @@
 #define EXTENTS_MAX UINT64_C (0xfff00000) /* NBD's lengths have 32 bits */
 
 /* Commands that are made before a server has told its limits keep to these. */
-#define UNSEEN_BLOCK_MIN 4096
+#define UNSEEN_BLOCK_MIN 65536
 #define UNSEEN_BLOCK_MAX 65536
 
 /* When stopped, so long is waited for what is in flight.  It spares servers an
@@ -73,7 +73,7 @@ struct command {
   struct source_request *request;
   struct command *next, *prev;   /* in the list of its place */
   struct connection *connection; /* if it is in flight */
-  uint64_t active_us;            /* when it was made, or got its last byte */
+  uint64_t active_us;            /* when it was made, or came to its turn */
   uint64_t offset;
   uint64_t length;
   uint8_t *buf;    /* where libnbd reads to */
@@ -101,12 +101,15 @@ struct connection {
   unsigned issuers; /* threads that call libnbd to issue */
   struct list in_flight;
   unsigned n_in_flight;
-  uint64_t heard_us; /* when the last byte arrived */
+  uint64_t heard_us;   /* when the last byte arrived */
+  uint64_t replied_us; /* when the last reply was complete */
+  bool hang_up;        /* the server says that it is shutting down */
 };
 
 struct nbd_source {
   struct source source; /* first: the seam */
   struct source_nbd_config config;
+  char *uri, *shown; /* the config's */
 
   pthread_mutex_t lock;
   pthread_cond_t changed;  /* a connection is up or down, or stopped */
@@ -213,8 +216,6 @@ take_off (struct command *c)
 
   list_remove (&conn->in_flight, c);
   conn->n_in_flight--;
-  if (conn->heard_us > c->active_us)
-    c->active_us = conn->heard_us;
   c->connection = NULL;
 }
 
@@ -230,12 +231,22 @@ let_wait (struct nbd_source *src, struct command *c)
 static int
 command_replied (void *opaque, int *error)
 {
-  struct command *c = opaque;
-  struct nbd_source *src = c->connection->src;
+  struct command *c = opaque, *later;
+  struct connection *conn = c->connection;
+  struct nbd_source *src = conn->src;
   const bool lost = *error == ENOTCONN || *error == ESHUTDOWN;
   bool stopped;
 
   pthread_mutex_lock (&src->lock);
+  if (*error == ESHUTDOWN) {
+    conn->hang_up = true;
+    wake (conn);
+  }
+  if (!lost) {
+    conn->replied_us = now_us ();
+    for (later = c->next; later; later = later->next)
+      later->active_us = conn->replied_us;
+  }
   take_off (c);
   stopped = src->stopped;
   if (lost && !stopped)
@@ -322,10 +333,15 @@ issue (struct nbd_source *src, struct command *c)
 {
   struct connection *conn;
   bool refused, dead;
+  int err = ESHUTDOWN;
 
   pthread_mutex_lock (&src->lock);
   conn = src->stopped ? NULL : choose (src);
-  if (conn) {
+  if (!src->stopped && now_us () >= c->active_us + src->config.timeout_us) {
+    conn = NULL;
+    err = ENOTCONN;
+  }
+  else if (conn) {
     c->connection = conn;
     list_add (&conn->in_flight, c);
     conn->n_in_flight++;
@@ -338,7 +354,7 @@ issue (struct nbd_source *src, struct command *c)
   pthread_mutex_unlock (&src->lock);
   if (conn == NULL) {
     if (c)
-      finish (c, ESHUTDOWN);
+      finish (c, err);
     return;
   }
 
@@ -528,9 +544,12 @@ static const struct source_ops nbd_source_ops = {
   .extents = nbd_source_extents,
 };
 
-/* Poll a handle once, no longer than until_us.  -1 if libnbd says so. */
+/* Poll a handle once, no longer than until_us.  -1 if libnbd says so.  *heard_us
+ * is when something arrived, or 0.
+ */
 static int
-poll_once (struct nbd_handle *nbd, int wake_fd, uint64_t until_us, bool *heard)
+poll_once (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
+           uint64_t *heard_us)
 {
   const unsigned direction = nbd_aio_get_direction (nbd);
   const uint64_t now = now_us ();
@@ -540,7 +559,7 @@ poll_once (struct nbd_handle *nbd, int wake_fd, uint64_t until_us, bool *heard)
   };
   int timeout_ms = -1;
 
-  *heard = false;
+  *heard_us = 0;
   if (direction & LIBNBD_AIO_DIRECTION_READ)
     fds[0].events |= POLLIN;
   if (direction & LIBNBD_AIO_DIRECTION_WRITE)
@@ -558,7 +577,7 @@ poll_once (struct nbd_handle *nbd, int wake_fd, uint64_t until_us, bool *heard)
   }
   if ((direction & LIBNBD_AIO_DIRECTION_READ) &&
       (fds[0].revents & (POLLIN | POLLHUP | POLLERR))) {
-    *heard = true;
+    *heard_us = now_us ();
     return nbd_aio_notify_read (nbd);
   }
   if ((direction & LIBNBD_AIO_DIRECTION_WRITE) &&
@@ -567,6 +586,23 @@ poll_once (struct nbd_handle *nbd, int wake_fd, uint64_t until_us, bool *heard)
   if (fds[0].revents & POLLNVAL)
     return -1;
   return 0;
+}
+
+/* Take over libnbd's message, in which there may be the URI, with what is secret
+ * in it.
+ */
+static void
+copy_message (char *why, size_t size, const char *message, const char *uri)
+{
+  const char *secret = message ? strstr (message, uri) : NULL;
+
+  if (message == NULL)
+    snprintf (why, size, "connection closed");
+  else if (secret)
+    snprintf (why, size, "%.*s(the URI)%s", (int) (secret - message), message,
+              secret + strlen (uri));
+  else
+    snprintf (why, size, "%s", message);
 }
 
 /* A handle that has begun to connect, or NULL and why not. */
@@ -580,7 +616,7 @@ begin_connect (const char *uri, char *why, size_t why_size)
       nbd_add_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&
       nbd_aio_connect_uri (nbd, uri) == 0)
     return nbd;
-  snprintf (why, why_size, "%s", nbd_get_error ());
+  copy_message (why, why_size, nbd_get_error (), uri);
   nbd_close (nbd);
   return NULL;
 }
@@ -593,20 +629,22 @@ connect_within (const char *uri, uint64_t timeout_us, int wake_fd,
 {
   const uint64_t until = now_us () + timeout_us;
   struct nbd_handle *nbd = begin_connect (uri, why, why_size);
-  bool heard;
+  uint64_t heard_us;
 
   while (nbd && !nbd_aio_is_ready (nbd)) {
-    const char *problem = NULL;
+    bool failed = true;
 
     if (stop && stop (opaque))
-      problem = "stopped";
+      snprintf (why, why_size, "stopped");
     else if (now_us () >= until)
-      problem = "no answer in the handshake";
-    else if (poll_once (nbd, wake_fd, until, &heard) == -1 ||
-             nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd))
-      problem = nbd_get_error () ? nbd_get_error () : "connection closed";
-    if (problem) {
-      snprintf (why, why_size, "%s", problem);
+      snprintf (why, why_size, "no answer in the handshake");
+    else if (poll_once (nbd, wake_fd, until, &heard_us) == -1)
+      copy_message (why, why_size, nbd_get_error (), uri);
+    else if (nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd))
+      snprintf (why, why_size, "connection closed");
+    else
+      failed = false;
+    if (failed) {
       nbd_close (nbd);
       nbd = NULL;
     }
@@ -674,7 +712,8 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   pthread_mutex_lock (&src->lock);
   conn->nbd = nbd;
   conn->state = UP;
-  conn->heard_us = now_us ();
+  conn->heard_us = conn->replied_us = 0;
+  conn->hang_up = false;
   src->block_min = min > 1 ? (uint32_t) min : 1;
   src->block_max = COMMAND_MAX;
   if (max > 0 && max < COMMAND_MAX && max >= min)
@@ -691,15 +730,21 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   issue_waiting (src);
 }
 
-/* Is a command overdue?  Under lock. */
+/* Is a command overdue?  Replies come about in the order of commands: each one
+ * means that those behind it have moved up, and nothing to those before it,
+ * which the server may have forgotten.  What has arrived of a reply that is not
+ * complete may be for any command, unless its own time was over before that
+ * reply began.  Under lock.
+ */
 static bool
 is_overdue (const struct nbd_source *src, const struct command *c, uint64_t now)
 {
-  uint64_t active = c->active_us;
+  const struct connection *conn = c->connection;
+  const uint64_t deadline = c->active_us + src->config.timeout_us;
+  const bool partial = conn && conn->heard_us > conn->replied_us &&
+                       now < conn->heard_us + src->config.timeout_us;
 
-  if (c->connection && c->connection->heard_us > active)
-    active = c->connection->heard_us;
-  return now >= active + src->config.timeout_us;
+  return now >= deadline && !(partial && conn->replied_us < deadline);
 }
 
 /* Under lock. */
@@ -718,18 +763,22 @@ has_overdue (const struct connection *conn, uint64_t now)
  * looked at, too.
  */
 static bool
-should_end (struct connection *conn, bool heard, uint64_t *next_look_us,
+should_end (struct connection *conn, uint64_t heard_us, uint64_t *next_look_us,
             char *why, size_t why_size)
 {
   struct nbd_source *src = conn->src;
   const uint64_t now = now_us ();
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
-  if (heard)
-    conn->heard_us = now;
+  if (heard_us)
+    conn->heard_us = heard_us;
   if (src->stopped) {
     snprintf (why, why_size, "stopped");
     return conn->n_in_flight == 0 || now >= src->stopped_us + DRAIN_US;
+  }
+  if (conn->hang_up) {
+    snprintf (why, why_size, "it is shutting down");
+    return true;
   }
   if (now < *next_look_us)
     return false;
@@ -747,10 +796,10 @@ serve (struct connection *conn, char *why, size_t why_size)
 {
   struct nbd_handle *nbd = conn->nbd;
   uint64_t next_look_us = 0;
-  bool heard = false;
+  uint64_t heard_us = 0;
 
-  while (!should_end (conn, heard, &next_look_us, why, why_size)) {
-    if (poll_once (nbd, conn->wake_fd, now_us () + TICK_US, &heard) == -1) {
+  while (!should_end (conn, heard_us, &next_look_us, why, why_size)) {
+    if (poll_once (nbd, conn->wake_fd, now_us () + TICK_US, &heard_us) == -1) {
       snprintf (why, why_size, "%s", nbd_get_error ());
       return;
     }
@@ -858,8 +907,9 @@ connection_thread (void *opaque)
     }
     if (nbd) {
       go_up (conn, nbd);
-      backoff = BACKOFF_MIN_US;
       serve (conn, why, sizeof why);
+      if (conn->replied_us)
+        backoff = BACKOFF_MIN_US;
       go_down (conn, why);
     }
     else
@@ -918,6 +968,11 @@ source_nbd_start (const struct source_nbd_config *config)
   src->source.ops = &nbd_source_ops;
   src->source.size = config->expected_size;
   src->config = *config;
+  /* A thread that resolves a name may outlive the caller's. */
+  src->uri = strdup (config->uri);
+  src->shown = strdup (config->shown);
+  src->config.uri = src->uri;
+  src->config.shown = src->shown;
   src->block_min = UNSEEN_BLOCK_MIN;
   src->block_max = UNSEEN_BLOCK_MAX;
   pthread_mutex_init (&src->lock, NULL);
@@ -925,7 +980,7 @@ source_nbd_start (const struct source_nbd_config *config)
   clock_cond_init (&src->overlook);
   pthread_cond_init (&src->idle, NULL);
   src->connections = calloc (config->connections, sizeof *src->connections);
-  if (src->connections == NULL)
+  if (src->connections == NULL || src->uri == NULL || src->shown == NULL)
     goto err;
   for (i = 0; i < config->connections; ++i) {
     struct connection *conn = &src->connections[i];
@@ -1010,6 +1065,8 @@ source_nbd_free (struct source *s)
   for (i = 0; i < src->n_connections; ++i)
     close (src->connections[i].wake_fd);
   free (src->connections);
+  free (src->uri);
+  free (src->shown);
   pthread_mutex_destroy (&src->lock);
   pthread_cond_destroy (&src->changed);
   pthread_cond_destroy (&src->overlook);

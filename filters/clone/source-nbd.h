@@ -26,8 +26,8 @@ struct source_nbd_config {
 extern int64_t source_nbd_probe (const char *uri, uint64_t timeout_us,
                                  char *why, size_t why_size);
 
-/* Start to connect, and go on trying.  Requests may be made at once.  The
- * config's strings must stay.  NULL with errno set.
+/* Start to connect, and go on trying.  Requests may be made at once.  NULL with
+ * errno set.
  */
 extern struct source *source_nbd_start (const struct source_nbd_config *);
 

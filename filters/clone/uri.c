@@ -146,7 +146,7 @@ uri_parse (const char *key, const char *value, struct uri *u)
   path = authority + strcspn (authority, "/?#");
   if (path > value + end)
     path = value + end;
-  at = memchr (authority, '@', (size_t) (path - authority));
+  at = memrchr (authority, '@', (size_t) (path - authority));
 
   p = *path == '/' ? path + 1 : path;
   u->export_name = decode (p, (size_t) (value + end - p));
