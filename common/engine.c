@@ -127,13 +127,11 @@ finish_piece (struct engine *e, struct piece *p, int *err)
   const uint64_t end = p->offset + p->length;
   uint64_t at = p->offset;
   const int fetch_error = fetch_finish (&e->clone, &p->fetch);
-  bool all_missing = true;
 
   while (at < end) {
     const struct run run = run_at (e, at, end - at);
 
     if (run.hydrated) {
-      all_missing = false;
       if (d->ops->read (d, p->buf + (at - p->offset), (uint32_t) run.length, at,
                         err) == -1)
         return -1;
@@ -144,7 +142,10 @@ finish_piece (struct engine *e, struct piece *p, int *err)
     }
     at += run.length;
   }
-  if (all_missing)
+  /* The bytes of what is hydrated are not the source's, but neither are they
+   * stored (store.c).
+   */
+  if (fetch_error == 0)
     keep_piece (e, p);
   return 0;
 }

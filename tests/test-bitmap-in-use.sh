@@ -30,6 +30,7 @@ launch clone clone --filter="$CLONE_FILTER" file "$tmp/dst" \
 kill9 first
 wait_until is_ready clone
 nbd "$map_uri" '
-expect("map", extents(h, 0, 16384), [(4096, 0), (4096, 3), (4096, 0), (4096, 3)])
+expect("map", extents(h, 0, 16384),
+       [(4096, 0), (4096, 3), (4096, 0), (4096, 3)])
 '
 stop clone

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Without -f, nbdkit forks after .get_ready and changes to the root directory
-# (lesson 15): relative paths, of the bitmap file and in the URI, are those of the
-# directory it was started in, and hydration works in the process that is left.
+# (lesson 15): relative paths, of the bitmap file and in the URI, are those of
+# the directory it was started in, and hydration works in the process that is
+# left.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"
@@ -16,9 +17,11 @@ set_nbdkit_command clone
         --filter="$CLONE_FILTER" file dst clone-bitmap=bitmap \
         'clone-source=nbd+unix:///?socket=source.sock' >clone.err 2>&1
 ) || fail "exit status $?"
+wait_until test -s "$tmp/clone.pid"
 pid=$(cat "$tmp/clone.pid")
 ended () { ! kill -0 "$pid" 2>/dev/null; }
 daemons=("$pid")
+wait_until nbdinfo --size "$clone_uri" >/dev/null
 
 test -s "$bitmap" || fail "the bitmap file is elsewhere"
 test "$(stat -c %a "$bitmap")" = 600 || fail "mode of the bitmap file"

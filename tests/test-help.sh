@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbdkit --help and --dump-plugin work with the filter as with nbdkit's own, with
-# none of its parameters given.
+# nbdkit --help and --dump-plugin work with the filter as with nbdkit's own,
+# with none of its parameters given.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The power is cut at the Nth request, of all or of chosen kinds, or with a
-# probability.  That request fails, and so do all later ones, on all connections,
-# and nothing reaches the plugin any more.
+# probability.  That request fails, and so do all later ones, on all
+# connections, and nothing reaches the plugin any more.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Errors and delays: for chosen kinds of requests, ranges, at a rate, and while a
-# file exists.  A request that fails has done nothing.
+# Errors and delays: for chosen kinds of requests, ranges, at a rate, and while
+# a file exists.  A request that fails has done nothing.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"
@@ -63,5 +63,6 @@ assert took(h.trim, 512, 0) >= 0.1
 cookie = h.aio_flush()
 h.pwrite(b"5", 0)
 expect("the flush is still at it", h.aio_command_completed(cookie), False)
+run_async(h, lambda: [cookie])
 '
 stop powercut

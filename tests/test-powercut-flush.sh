@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The powercut filter's cache: writes, zeroes and trims are read back at once,
-# but reach the disk only when they are flushed.  A killed server loses the rest,
-# one that is stopped does not: that is no power cut.
+# but reach the disk only when they are flushed.  A killed server loses the
+# rest, one that is stopped does not: that is no power cut.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What survives a power cut: nothing that was not flushed, all of it, or a subset,
-# torn at 512 bytes, in which each sector has one of its versions since the last
-# flush, or the old one.  The seed decides, and it decides again in the same way.
+# What survives a power cut: nothing that was not flushed, all of it, or a
+# subset, torn at 512 bytes, in which each sector has one of its versions since
+# the last flush, or the old one.  The seed decides, and it decides again in the
+# same way.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Many requests at a time on several connections, with memory for few of them:
-# nothing is mixed up, neither while flushes go on nor in the end.  Then the power
-# is cut in the midst of it: whatever a client was told to be flushed is there.
+# nothing is mixed up, neither while flushes go on nor in the end.  Then the
+# power is cut in the midst of it: whatever a client was told to be flushed is
+# there.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"

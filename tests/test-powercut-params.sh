@@ -60,8 +60,8 @@ refuse_clone "dir=$tmp/dir: .*allowed is one file" -- \
              --filter="$POWERCUT_FILTER" file dir="$tmp/dir"
 
 # What is right in all its forms, and the help names every parameter.
-start_disk powercut-seed=0x10 powercut-keep=any powercut-at=18446744073709551615 \
-           powercut-probability=0 powercut-kinds=read,fua \
+start_disk powercut-seed=0x10 powercut-keep=any \
+           powercut-at=18446744073709551615 powercut-probability=0 powercut-kinds=read,fua \
            powercut-signal=SIGUSR2 powercut-cache-size=1g \
            powercut-fail-flush=99+ powercut-error=EIO:range=0x200+1T:rate=0 \
            powercut-delay=0:kinds=all

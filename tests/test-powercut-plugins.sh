@@ -52,7 +52,8 @@ END
 chmod +x "$tmp/simple.sh"
 export disk
 new_disk
-start_powercut --filter=nozero sh "$tmp/simple.sh" powercut-at=5 powercut-keep=all
+start_powercut --filter=nozero sh "$tmp/simple.sh" \
+               powercut-at=5 powercut-keep=all
 nbd "$disk_uri" '
 expect("flush", h.can_flush(), True)
 expect("FUA", h.can_fua(), True)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The power is cut on a signal: also while nobody is connected, and while requests
-# are being served.  Signals do no harm after that.
+# The power is cut on a signal: also while nobody is connected, and while
+# requests are being served.  Signals do no harm after that.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"
@@ -38,7 +38,10 @@ expect("later", error_of(h.flush), "EIO")
 ' $client &
     clients="${clients:-} $!"
 done
-all_write () { test -e "$tmp/client1" -a -e "$tmp/client2" -a -e "$tmp/client3"; }
+all_write ()
+{
+    test -e "$tmp/client1" -a -e "$tmp/client2" -a -e "$tmp/client3"
+}
 wait_until all_write
 kill -USR1 "${pid_of[powercut]}"
 for client in $clients; do

@@ -45,7 +45,7 @@ stop clone
 fetched=$(($(log_bytes Read "$tmp/source.log") - before))
 test "$fetched" -le $((size - kept)) ||
     fail "$fetched bytes were fetched, but $((size - kept)) were missing"
-# Writes that nbdkit refused are the source'"'"'s bytes, or were done all the same.
+# Where a write was not answered, there are the source's bytes or its own.
 nbd "$source_uri" '
 dst, expected = content("dst"), content("expected")
 for at in range(0, len(dst), 4096):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Wrong parameters end nbdkit before it listens (section 6): exit status 1, and
-# one line that names the parameter, the value, and what is allowed.  Neither the
-# destination nor the bitmap file is touched.
+# one line that names the parameter, the value, and what is allowed.  Neither
+# the destination nor the bitmap file is touched.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"

@@ -66,8 +66,8 @@ add_pieces (struct cache *c, struct batch *b, enum cache_kind kind,
   return 0;
 }
 
-/* Note that SECTOR, which is in the last piece or the first one, is covered from
- * byte FROM to byte TO only.
+/* Note that SECTOR, which is in the last piece or the first one, is covered
+ * from byte FROM to byte TO only.
  */
 static int
 add_edge (struct cache *c, struct batch *b, struct piece *p, uint64_t sector,
@@ -202,8 +202,8 @@ read_edges (struct cache *c, struct batch *b, uint64_t removals, int *err)
   return 0;
 }
 
-/* Put a batch into the table, if its edges are complete.  1 if so, 0 if not, and
- * then *REMOVALS is set.
+/* Put a batch into the table, if its edges are complete.  1 if so, 0 if not,
+ * and then *REMOVALS is set.
  */
 static int
 try_insert (struct cache *c, struct batch *b, uint64_t *removals, int *err)

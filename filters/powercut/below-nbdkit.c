@@ -4,9 +4,9 @@
  *
  * One context that all connections and threads share: what one connection has
  * written another one flushes.  nbdkit asserts that its can_* methods have been
- * called before use, so they are, once.  A plugin that is not parallel is called
- * under one lock: nbdkit serializes the requests of clients, but a cut by signal
- * or file comes from a thread of our own.
+ * called before use, so they are, once.  A plugin that is not parallel is
+ * called under one lock: nbdkit serializes the requests of clients, but a cut
+ * by signal or file comes from a thread of our own.
  */
 
 #include <config.h>

@@ -22,8 +22,9 @@ struct abilities {
   uint32_t minimum, preferred, maximum; /* block sizes, or 0 */
 };
 
-/* Open one context for all connections, in .after_fork.  PARALLEL: whether it may
- * be used by several threads at the same time.  NULL after an error message.
+/* Open one context for all connections, in .after_fork.  PARALLEL: whether it
+ * may be used by several threads at the same time.  NULL after an error
+ * message.
  */
 extern struct below *below_nbdkit_open (nbdkit_backend *, bool parallel);
 extern void below_nbdkit_close (struct below *);

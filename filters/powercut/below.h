@@ -4,8 +4,8 @@
  *
  * In production that is nbdkit's next layer (below-nbdkit.c); in the unit tests
  * it is an array.  All functions may be called by several threads at the same
- * time.  They return 0, or -1 and an errno in *ERR.  Ranges are never empty, and
- * never go beyond the end of the disk.
+ * time.  They return 0, or -1 and an errno in *ERR.  Ranges are never empty,
+ * and never go beyond the end of the disk.
  */
 
 #ifndef NBDCLONE_POWERCUT_BELOW_H

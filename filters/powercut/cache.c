@@ -2,10 +2,10 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * What clients write goes into a table (chunk.c) and nowhere else; reads see the
- * table on top of the layer below.  A request becomes durable in one way only:
- * its newest versions are written below, the layer below is flushed, and they
- * are forgotten, and so is everything older in the same sectors.
+ * What clients write goes into a table (chunk.c) and nowhere else; reads see
+ * the table on top of the layer below.  A request becomes durable in one way
+ * only: its newest versions are written below, the layer below is flushed, and
+ * they are forgotten, and so is everything older in the same sectors.
  *
  *   flush    all that was there when it began
  *   FUA      the request's own sectors; the others stay volatile

@@ -35,8 +35,8 @@ extern int cache_read (struct cache *, void *buf, uint32_t count,
 extern int cache_write (struct cache *, const void *buf, uint32_t count,
                         uint64_t offset, bool fua, int *err);
 
-/* KIND is not CACHE_WRITE.  What is trimmed reads as zeroes, as long as it is in
- * the cache.
+/* KIND is not CACHE_WRITE.  What is trimmed reads as zeroes, as long as it is
+ * in the cache.
  */
 extern int cache_zero (struct cache *, enum cache_kind kind, uint32_t count,
                        uint64_t offset, bool fua, int *err);
@@ -69,8 +69,8 @@ struct cache_outcome {
   int error;         /* the first one of the layer below, or 0 */
 };
 
-/* Cut the power: CHOICE says what reaches the layer below, which is then flushed
- * and never written to again.  To be called once.
+/* Cut the power: CHOICE says what reaches the layer below, which is then
+ * flushed and never written to again.  To be called once.
  */
 extern void cache_cut (struct cache *, const struct choice *choice,
                        struct cache_outcome *outcome);

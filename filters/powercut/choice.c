@@ -4,11 +4,11 @@
  *
  * A drive with a volatile cache writes back what it likes, in whichever order.
  * So each sector that was not flushed may hold any of its versions since the
- * last flush, or the old one.  Choosing for each sector on its own reaches all of
- * these states, but hardly ever those that hurt: a whole request that is
+ * last flush, or the old one.  Choosing for each sector on its own reaches all
+ * of these states, but hardly ever those that hurt: a whole request that is
  * missing while a later one is there, or one that was cut off in its middle.
- * So the seed first chooses how much survives (SHARE), and how many requests are
- * torn (TORN).  Then, for each request:
+ * So the seed first chooses how much survives (SHARE), and how many requests
+ * are torn (TORN).  Then, for each request:
  *
  *   not torn   it is there with all its sectors, or it is not
  *   torn       its sectors up to some point are there, or those from some point

@@ -3,11 +3,11 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The disk is divided into chunks of CHUNK_SECTORS sectors.  A request that
- * changes the disk is cut at the chunks' borders into pieces, and each chunk has
- * a list of its pieces, oldest first.  So all versions of a sector since the
- * last flush are the pieces in its chunk's list that have it, and whatever is to
- * be known about a chunk (what a read sees, what a flush writes, what survives a
- * cut) is one walk over that list.
+ * changes the disk is cut at the chunks' borders into pieces, and each chunk
+ * has a list of its pieces, oldest first.  So all versions of a sector since
+ * the last flush are the pieces in its chunk's list that have it, and whatever
+ * is to be known about a chunk (what a read sees, what a flush writes, what
+ * survives a cut) is one walk over that list.
  *
  * A piece has a bit for each sector.  When one of its sectors becomes durable,
  * or a newer version of it does, the bit is cleared; when the last one is, the

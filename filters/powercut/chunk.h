@@ -46,8 +46,8 @@ struct table {
   struct chunk **chunks;
   size_t count, allocated;
   uint64_t bytes; /* that they take in memory */
-  uint64_t
-    removals; /* how often something was removed: may the layer below differ? */
+  /* How often something was removed: has the layer below changed? */
+  uint64_t removals;
 };
 
 /* The piece in each sector of a chunk, or NULL. */

@@ -36,13 +36,13 @@ const struct params default_params = {
 
 const char params_help[] =
   "powercut-seed=N             Choose by this number. (default random)\n"
-  "powercut-keep=WHAT          What survives of what was not flushed: nothing,\n"
-  "                            all, subset or any of these. (default any)\n"
+  "powercut-keep=WHAT          What survives of what was not flushed:\n"
+  "                            nothing, all, subset or any. (default any)\n"
   "powercut-at=N               Cut at the Nth request.\n"
   "powercut-probability=P      Cut at each request with this probability.\n"
-  "powercut-kinds=KINDS        Requests that count for these two: read, write,\n"
-  "                            zero, trim, flush, extents, cache, fua or all,\n"
-  "                            separated by commas. (default all)\n"
+  "powercut-kinds=KINDS        Requests that count for these two: read,\n"
+  "                            write, zero, trim, flush, extents, cache, fua\n"
+  "                            or all, separated by commas. (default all)\n"
   "powercut-signal=SIGNAL      Cut on this signal: USR1 or USR2.\n"
   "powercut-file=PATH          Cut when this file appears.\n"
   "powercut-report=PATH        File to make when the power has been cut.\n"

@@ -4,9 +4,9 @@
  *
  *   on ──power_cut──▶ cutting ──survivors written, report made──▶ off
  *
- * Requests that come when the power is not on, and those that were being served,
- * are answered with an error, but not before it is off: a client that has seen
- * this error knows that the layer below will not change any more.
+ * Requests that come when the power is not on, and those that were being
+ * served, are answered with an error, but not before it is off: a client that
+ * has seen this error knows that the layer below will not change any more.
  */
 
 #include <config.h>
@@ -136,8 +136,8 @@ power_cut (struct power *p, const char *trigger, uint64_t number)
   end_cut (p);
 }
 
-/* Number the request, and decide whether it is the last one.  False if the power
- * has been cut.
+/* Number the request, and decide whether it is the last one.  False if the
+ * power has been cut.
  */
 static bool
 enter (struct power *p, struct request *request)

@@ -30,11 +30,11 @@ struct power {
 extern void power_init (struct power *, const struct params *);
 extern void power_destroy (struct power *);
 
-/* A request comes: fill in REQUEST, and wait or fail if the faults say so.  0 if
- * it is to be served, or -1 and an errno in *ERR.
+/* A request comes: fill in REQUEST, and wait or fail if the faults say so.  0
+ * if it is to be served, or -1 and an errno in *ERR.
  *
- * With REQUEST->last, the power is cut in power_end: what it writes must get into
- * the cache, without FUA, and then its result does not matter.
+ * With REQUEST->last, the power is cut in power_end: what it writes must get
+ * into the cache, without FUA, and then its result does not matter.
  */
 extern int power_begin (struct power *, struct request *request, unsigned kinds,
                         uint64_t offset, uint64_t count, int *err);

@@ -4,8 +4,8 @@
  *
  * A destination with a volatile write cache whose power can be cut.  Nothing is
  * decided here: what is volatile and what is durable to the cache (cache.c),
- * what survives to the choice (choice.c), and when the power is cut or a request
- * fails to power.c.
+ * what survives to the choice (choice.c), and when the power is cut or a
+ * request fails to power.c.
  *
  * The layer below is reached through one context for all connections
  * (below-nbdkit.c), so no connection opens it, and `next` is NULL in all

@@ -2,8 +2,8 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * A rule is an error or a delay, followed by conditions, all of which have to be
- * met:
+ * A rule is an error or a delay, followed by conditions, all of which have to
+ * be met:
  *
  *     ENOSPC:kinds=write,zero:range=1M+64K:rate=0.1:file=/run/full
  *

@@ -27,8 +27,8 @@ struct watch {
  */
 extern int watch_prepare (struct watch *);
 
-/* Start the thread, after the last fork.  Set the others before.  0, or -1 after
- * an error message.
+/* Start the thread, after the last fork.  Set the others before.  0, or -1
+ * after an error message.
  */
 extern int watch_start (struct watch *);
 

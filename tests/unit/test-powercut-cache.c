@@ -367,8 +367,8 @@ START_TEST (every_subset_can_happen)
 }
 END_TEST
 
-/* The same, where the seed tears nothing: whole requests only, and either may be
- * on top.
+/* The same, where the seed tears nothing: whole requests only, and either may
+ * be on top.
  */
 START_TEST (whole_requests_in_any_order)
 {
@@ -681,8 +681,8 @@ note_versions (bool durable_now, uint64_t first, uint64_t end)
   }
 }
 
-/* Requests at random, then a cut: each sector holds one of its versions, and the
- * same seed does the same thing again.
+/* Requests at random, then a cut: each sector holds one of its versions, and
+ * the same seed does the same thing again.
  */
 START_TEST (random_cut)
 {

@@ -1,0 +1,452 @@
+/* nbdclone: the NBD source: requests, and the commands that they are made of.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * See source-nbd.c for the life of a command.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "destination.h"
+#include "source-nbd-private.h"
+
+#define EXTENTS_MAX UINT64_C (0xfff00000) /* NBD's lengths have 32 bits */
+
+void
+list_add (struct list *l, struct command *c)
+{
+  c->next = NULL;
+  c->prev = l->last;
+  if (l->last)
+    l->last->next = c;
+  else
+    l->first = c;
+  l->last = c;
+}
+
+void
+list_remove (struct list *l, struct command *c)
+{
+  if (c->prev)
+    c->prev->next = c->next;
+  else
+    l->first = c->next;
+  if (c->next)
+    c->next->prev = c->prev;
+  else
+    l->last = c->prev;
+}
+
+void
+wake (struct connection *conn)
+{
+  const uint64_t one = 1;
+
+  /* It can fail only if the counter is full, and then it is awake. */
+  if (write (conn->wake_fd, &one, sizeof one) == -1)
+    assert (errno == EAGAIN);
+}
+
+/* One of the parts that a request waits for has ended. */
+static void
+end_part (struct source_request *r)
+{
+  /* Acquire and release: who ends the last one has seen the others. */
+  if (atomic_fetch_sub_explicit (&r->unfinished, 1, memory_order_acq_rel) ==
+      1) {
+    r->error = atomic_load_explicit (&r->failure, memory_order_relaxed);
+    r->done (r);
+  }
+}
+
+/* The end of a command, which is in no list any more. */
+static void
+finish (struct command *c, int err)
+{
+  struct source_request *r = c->request;
+
+  if (err)
+    atomic_store_explicit (&r->failure, err, memory_order_relaxed);
+  else if (c->bounce)
+    memcpy (c->to, c->bounce + c->skip, c->want);
+  free (c->bounce);
+  free (c);
+  end_part (r);
+}
+
+void
+finish_list (struct list *l, int err)
+{
+  while (l->first) {
+    struct command *c = l->first;
+
+    list_remove (l, c);
+    finish (c, err);
+  }
+}
+
+void
+take_off (struct command *c)
+{
+  struct connection *conn = c->connection;
+
+  list_remove (&conn->in_flight, c);
+  conn->n_in_flight--;
+  c->connection = NULL;
+}
+
+void
+let_wait (struct nbd_source *src, struct command *c)
+{
+  list_add (&src->waiting, c);
+  pthread_cond_signal (&src->overlook);
+}
+
+/* libnbd: the reply to a command, or the end of its connection. */
+static int
+command_replied (void *opaque, int *error)
+{
+  struct command *c = opaque, *later;
+  struct connection *conn = c->connection;
+  struct nbd_source *src = conn->src;
+  const bool lost = *error == ENOTCONN || *error == ESHUTDOWN;
+  bool stopped;
+
+  pthread_mutex_lock (&src->lock);
+  if (*error != ENOTCONN)
+    conn->replied_us = now_us ();
+  if (*error == ESHUTDOWN) {
+    conn->hang_up = true;
+    wake (conn);
+  }
+  if (!lost) {
+    for (later = c->next; later; later = later->next)
+      later->active_us = conn->replied_us;
+  }
+  take_off (c);
+  stopped = src->stopped;
+  if (lost && !stopped)
+    let_wait (src, c);
+  pthread_mutex_unlock (&src->lock);
+  if (!lost)
+    finish (c, *error ? EIO : 0);
+  else if (stopped)
+    finish (c, ESHUTDOWN);
+  return 1;
+}
+
+/* libnbd: some extents. */
+static int
+extents_arrived (void *opaque, const char *context, uint64_t offset,
+                 uint32_t *entries, size_t n, int *error)
+{
+  struct command *c = opaque;
+  struct source_request *r = c->request;
+  const uint64_t last = r->offset + r->length;
+  uint64_t start = c->offset;
+  size_t i;
+
+  (void) error;
+  if (strcmp (context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 ||
+      offset != c->offset)
+    return 0;
+  r->n_extents = 0;
+  for (i = 0; i + 1 < n && r->n_extents < r->max_extents; i += 2) {
+    const uint64_t end = start + entries[i];
+    const uint64_t from = start > r->offset ? start : r->offset;
+    const uint64_t to = end < last ? end : last;
+    struct source_extent *e = &r->extents[r->n_extents];
+
+    start = end;
+    if (from >= to)
+      continue;
+    e->length = to - from;
+    e->type = 0;
+    if (entries[i + 1] & LIBNBD_STATE_HOLE)
+      e->type |= EXTENT_HOLE;
+    if (entries[i + 1] & LIBNBD_STATE_ZERO)
+      e->type |= EXTENT_ZERO;
+    r->n_extents++;
+  }
+  return 0;
+}
+
+struct connection *
+choose (struct nbd_source *src)
+{
+  struct connection *best = NULL;
+  unsigned i;
+
+  for (i = 0; i < src->n_connections; ++i) {
+    struct connection *conn = &src->connections[i];
+
+    if (conn->state == UP &&
+        (best == NULL || conn->n_in_flight < best->n_in_flight))
+      best = conn;
+  }
+  return best;
+}
+
+static int64_t
+call_libnbd (struct connection *conn, struct command *c)
+{
+  const nbd_completion_callback replied = {
+    .callback = command_replied,
+    .user_data = c,
+  };
+  const nbd_extent_callback arrived = {
+    .callback = extents_arrived,
+    .user_data = c,
+  };
+
+  if (c->request->extents)
+    return nbd_aio_block_status (
+      conn->nbd, c->length, c->offset, arrived, replied,
+      c->request->max_extents == 1 ? LIBNBD_CMD_FLAG_REQ_ONE : 0);
+  return nbd_aio_pread (conn->nbd, c->buf, c->length, c->offset, replied, 0);
+}
+
+static void cut (struct nbd_source *src, struct source_request *r,
+                 uint64_t active_us);
+
+/* Send a command, or let it wait. */
+static void
+issue (struct nbd_source *src, struct command *c)
+{
+  struct connection *conn;
+  bool refused, dead;
+  int err = ESHUTDOWN;
+
+  pthread_mutex_lock (&src->lock);
+  conn = src->stopped ? NULL : choose (src);
+  if (!src->stopped && now_us () >= c->active_us + src->config.timeout_us) {
+    conn = NULL;
+    err = ENOTCONN;
+  }
+  else if (conn && !c->uncut) {
+    c->connection = conn;
+    list_add (&conn->in_flight, c);
+    conn->n_in_flight++;
+    conn->issuers++;
+  }
+  else if (!conn && !src->stopped) {
+    let_wait (src, c);
+    c = NULL;
+  }
+  pthread_mutex_unlock (&src->lock);
+  if (conn && c->uncut) {
+    cut (src, c->request, c->active_us);
+    finish (c, 0);
+    return;
+  }
+  if (conn == NULL) {
+    if (c)
+      finish (c, err);
+    return;
+  }
+
+  /* From here on the command may be finished by somebody else at any time,
+   * unless libnbd refuses it.
+   */
+  refused = call_libnbd (conn, c) == -1;
+  dead =
+    refused && (nbd_aio_is_dead (conn->nbd) || nbd_aio_is_closed (conn->nbd));
+  if (dead || (nbd_aio_get_direction (conn->nbd) & LIBNBD_AIO_DIRECTION_WRITE))
+    wake (conn);
+
+  pthread_mutex_lock (&src->lock);
+  if (refused) {
+    take_off (c);
+    if (dead && !src->stopped) {
+      let_wait (src, c);
+      c = NULL;
+    }
+  }
+  conn->issuers--;
+  if (conn->issuers == 0 && conn->state == CLOSING)
+    pthread_cond_broadcast (&src->idle);
+  pthread_mutex_unlock (&src->lock);
+  if (refused && c)
+    finish (c, EIO);
+}
+
+void
+issue_waiting (struct nbd_source *src)
+{
+  struct list l;
+
+  pthread_mutex_lock (&src->lock);
+  l = src->waiting;
+  if (choose (src))
+    src->waiting = (struct list){ NULL, NULL };
+  else
+    l.first = NULL;
+  pthread_mutex_unlock (&src->lock);
+  while (l.first) {
+    struct command *c = l.first;
+
+    list_remove (&l, c);
+    issue (src, c);
+  }
+}
+
+/* One more command of a request. */
+static struct command *
+new_command (struct source_request *r, uint64_t offset, uint64_t length,
+             uint64_t active_us)
+{
+  struct command *c = calloc (1, sizeof *c);
+
+  if (c == NULL)
+    return NULL;
+  c->request = r;
+  c->active_us = active_us;
+  c->offset = offset;
+  c->length = length;
+  return c;
+}
+
+/* Add a command to its request and issue it; without one, there was no memory. */
+static void
+add_command (struct nbd_source *src, struct source_request *r,
+             struct command *c)
+{
+  if (c == NULL) {
+    atomic_store_explicit (&r->failure, EIO, memory_order_relaxed);
+    return;
+  }
+  atomic_fetch_add_explicit (&r->unfinished, 1, memory_order_relaxed);
+  issue (src, c);
+}
+
+/* A command that reads [offset, offset + length), of which libnbd gets the
+ * aligned range around it.
+ */
+static struct command *
+new_read (struct nbd_source *src, struct source_request *r, uint64_t offset,
+          uint32_t length, uint32_t block, uint64_t active_us)
+{
+  const uint64_t from = offset & ~(uint64_t) (block - 1);
+  uint64_t to = (offset + length + block - 1) & ~(uint64_t) (block - 1);
+  uint8_t *buf = (uint8_t *) r->buf + (offset - r->offset);
+  struct command *c;
+
+  if (to > src->source.size)
+    to = src->source.size;
+  c = new_command (r, from, to - from, active_us);
+  if (c == NULL)
+    return NULL;
+  c->buf = buf;
+  if (from != offset || to != offset + length) {
+    c->to = buf;
+    c->skip = (uint32_t) (offset - from);
+    c->want = length;
+    c->buf = c->bounce = malloc (to - from);
+    if (c->bounce == NULL) {
+      free (c);
+      return NULL;
+    }
+  }
+  return c;
+}
+
+/* Cut a request to the server's blocks, and issue the commands. */
+static void
+cut (struct nbd_source *src, struct source_request *r, uint64_t active_us)
+{
+  const uint64_t end = r->offset + r->length;
+  uint64_t at = r->offset;
+  uint32_t block, most;
+  bool can_extents;
+
+  pthread_mutex_lock (&src->lock);
+  block = src->block_min;
+  most = src->block_max;
+  can_extents = src->can_extents;
+  pthread_mutex_unlock (&src->lock);
+
+  if (r->extents) {
+    const uint64_t from = at & ~(uint64_t) (block - 1);
+    uint64_t to = end - from > EXTENTS_MAX ? from + EXTENTS_MAX : end;
+
+    to = (to + block - 1) & ~(uint64_t) (block - 1);
+    if (to > src->source.size)
+      to = src->source.size;
+    if (can_extents)
+      add_command (src, r, new_command (r, from, to - from, active_us));
+    else
+      atomic_store_explicit (&r->failure, EOPNOTSUPP, memory_order_relaxed);
+    return;
+  }
+  while (at < end) {
+    /* Pieces end at a multiple of the largest block, so only the ends of the
+     * request can be unaligned.
+     */
+    const uint64_t stop = (at / most + 1) * most;
+    const uint32_t n = (uint32_t) ((stop < end ? stop : end) - at);
+
+    add_command (src, r, new_read (src, r, at, n, block, active_us));
+    at += n;
+  }
+}
+
+/* Start a request: cut it now, or when a server has told its limits. */
+static void
+start_request (struct nbd_source *src, struct source_request *r)
+{
+  const uint64_t now = now_us ();
+  bool seen;
+
+  pthread_mutex_lock (&src->lock);
+  seen = src->seen;
+  pthread_mutex_unlock (&src->lock);
+
+  atomic_init (&r->unfinished, 1); /* so that it does not end before here */
+  atomic_init (&r->failure, 0);
+  if (seen)
+    cut (src, r, now);
+  else {
+    struct command *c = new_command (r, r->offset, r->length, now);
+
+    if (c)
+      c->uncut = true;
+    add_command (src, r, c);
+  }
+  end_part (r);
+}
+
+static void
+nbd_source_read (struct source *s, struct source_request *r)
+{
+  assert (r->offset + r->length <= s->size);
+  start_request (nbd_of (s), r);
+}
+
+static void
+nbd_source_extents (struct source *s, struct source_request *r)
+{
+  struct nbd_source *src = nbd_of (s);
+  bool up;
+
+  pthread_mutex_lock (&src->lock);
+  up = choose (src) != NULL;
+  pthread_mutex_unlock (&src->lock);
+  if (up || r->patient)
+    start_request (src, r);
+  else {
+    r->error = ENOTCONN;
+    r->done (r);
+  }
+}
+
+const struct source_ops nbd_source_ops = {
+  .read = nbd_source_read,
+  .extents = nbd_source_extents,
+};

@@ -1,0 +1,117 @@
+/* nbdclone: what the parts of the NBD source share.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#ifndef NBDCLONE_SOURCE_NBD_PRIVATE_H
+#define NBDCLONE_SOURCE_NBD_PRIVATE_H
+
+#include <pthread.h>
+
+#include <libnbd.h>
+
+#include "clock.h"
+#include "source-nbd.h"
+
+struct command {
+  struct source_request *request;
+  struct command *next, *prev;   /* in the list of its place */
+  struct connection *connection; /* if it is in flight */
+  uint64_t active_us;            /* when it was made, or came to its turn */
+  bool uncut; /* a whole request, made before a server told its limits */
+  uint64_t offset;
+  uint64_t length;
+  uint8_t *buf;    /* where libnbd reads to */
+  uint8_t *bounce; /* the same if it is not the request's */
+  uint8_t *to;     /* then: where `want` bytes from skip on go */
+  uint32_t skip, want;
+};
+
+struct list {
+  struct command *first, *last;
+};
+
+enum connection_state { DOWN, UP, CLOSING };
+
+struct connection {
+  struct nbd_source *src;
+  unsigned number;
+  pthread_t thread;
+  bool has_thread;
+  int wake_fd;            /* an eventfd that interrupts its poll */
+  struct nbd_handle *nbd; /* the thread's; others while they issue */
+
+  /* Under src->lock. */
+  enum connection_state state;
+  unsigned issuers; /* threads that call libnbd to issue */
+  struct list in_flight;
+  unsigned n_in_flight;
+  uint64_t heard_us;   /* when the last byte arrived */
+  uint64_t replied_us; /* when the last reply was complete */
+  bool hang_up;        /* the server says that it is shutting down */
+};
+
+struct nbd_source {
+  struct source source; /* first: the seam */
+  struct source_nbd_config config;
+  char *uri, *shown; /* the config's */
+
+  pthread_mutex_t lock;
+  pthread_cond_t changed;  /* a connection is up or down, or stopped */
+  pthread_cond_t idle;     /* a closing connection has no issuers */
+  pthread_cond_t overlook; /* for the monitor: waiting, or stopped */
+  struct list waiting;
+  bool stopped;
+  uint64_t stopped_us;
+  bool multi_conn;               /* the server says that it is all right */
+  bool told_lost, told_size;     /* in the log */
+  uint32_t block_min, block_max; /* of the server that is up last */
+  bool can_extents;
+  bool seen; /* the three above are known */
+
+  pthread_t monitor;
+  bool has_monitor;
+  unsigned n_connections;
+  struct connection *connections;
+};
+
+static inline uint64_t
+now_us (void)
+{
+  return system_clock.now_us (&system_clock);
+}
+
+static inline struct nbd_source *
+nbd_of (struct source *s)
+{
+  return (struct nbd_source *) s;
+}
+
+/* source-commands.c: requests, and the commands that they are made of. */
+
+extern const struct source_ops nbd_source_ops;
+
+extern void list_add (struct list *, struct command *);
+extern void list_remove (struct list *, struct command *);
+
+/* Interrupt the poll of the connection's thread. */
+extern void wake (struct connection *);
+
+/* End commands that are in no other list, with an error or 0. */
+extern void finish_list (struct list *, int err);
+
+/* Take a command off its connection.  Under lock. */
+extern void take_off (struct command *);
+
+/* Put a command that is in no list among those that wait.  Under lock. */
+extern void let_wait (struct nbd_source *, struct command *);
+
+/* The connection with the fewest commands, or NULL if none is up.  Under
+ * lock.
+ */
+extern struct connection *choose (struct nbd_source *);
+
+/* Issue what is waiting.  What cannot be issued waits again. */
+extern void issue_waiting (struct nbd_source *);
+
+#endif /* NBDCLONE_SOURCE_NBD_PRIVATE_H */
