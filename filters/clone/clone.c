@@ -162,13 +162,6 @@ clone_cleanup (nbdkit_backend *backend)
 }
 
 static int
-clone_preconnect (nbdkit_next_preconnect *next, nbdkit_backend *nxdata,
-                  int readonly)
-{
-  return next (nxdata, readonly);
-}
-
-static int
 clone_list_exports (nbdkit_next_list_exports *next, nbdkit_backend *nxdata,
                     int readonly, int is_tls, struct nbdkit_exports *exports)
 {
@@ -301,8 +294,11 @@ clone_can_fua (nbdkit_next *next, void *handle)
            : NBDKIT_FUA_NONE;
 }
 
+/* Extents are always known, if only as data; and all connections share one
+ * context, so a flush of one covers the others (multi-conn).
+ */
 static int
-clone_can_extents (nbdkit_next *next, void *handle)
+clone_can_always (nbdkit_next *next, void *handle)
 {
   (void) next;
   (void) handle;
@@ -428,7 +424,6 @@ static struct nbdkit_filter filter = {
   .get_ready = clone_get_ready,
   .after_fork = clone_after_fork,
   .cleanup = clone_cleanup,
-  .preconnect = clone_preconnect,
   .list_exports = clone_list_exports,
   .default_export = clone_default_export,
   .open = clone_open,
@@ -442,9 +437,9 @@ static struct nbdkit_filter filter = {
   .can_trim = clone_can_write,
   .can_zero = clone_can_zero,
   .can_fast_zero = clone_can_fast_zero,
-  .can_extents = clone_can_extents,
+  .can_extents = clone_can_always,
   .can_fua = clone_can_fua,
-  .can_multi_conn = clone_can_extents,
+  .can_multi_conn = clone_can_always,
   .can_cache = clone_can_cache,
   .pread = clone_pread,
   .pwrite = clone_pwrite,
