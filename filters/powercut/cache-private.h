@@ -13,7 +13,7 @@
 #include "cache.h"
 
 struct cache {
-  struct below *below;
+  struct destination *below;
   uint64_t size; /* bytes */
   uint32_t sector_size;
   uint64_t limit; /* bytes of memory */

@@ -36,7 +36,7 @@
 #include "cleanup.h"
 
 struct cache *
-cache_new (struct below *below, uint64_t size, uint32_t sector_size,
+cache_new (struct destination *below, uint64_t size, uint32_t sector_size,
            uint64_t limit)
 {
   struct cache *c = calloc (1, sizeof *c);
@@ -241,7 +241,7 @@ static int
 write_run (struct cache *c, const struct piece *p, uint32_t first,
            uint32_t count, int *err)
 {
-  const struct below_ops *ops = c->below->ops;
+  const struct destination_ops *ops = c->below->ops;
   const uint64_t offset =
     (p->chunk * CHUNK_SECTORS + first) * (uint64_t) c->sector_size;
   const uint32_t length = clip (c, offset, (uint64_t) count * c->sector_size);
@@ -254,7 +254,8 @@ write_run (struct cache *c, const struct piece *p, uint32_t first,
   case CACHE_TRIM:
     return ops->trim (c->below, length, offset, err);
   default:
-    return ops->zero (c->below, length, offset, p->kind == CACHE_ZERO_MAY_TRIM,
+    return ops->zero (c->below, length, offset,
+                      p->kind == CACHE_ZERO_MAY_TRIM ? DESTINATION_MAY_TRIM : 0,
                       err);
   }
 }

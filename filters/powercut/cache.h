@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "below.h"
+#include "destination.h"
 #include "choice.h"
 #include "chunk.h"
 
@@ -24,7 +24,7 @@ struct cache;
  * two of at least 512.  It takes about LIMIT bytes of memory.  NULL if there is
  * no memory.  BELOW must stay valid until cache_free, which writes nothing.
  */
-extern struct cache *cache_new (struct below *below, uint64_t size,
+extern struct cache *cache_new (struct destination *below, uint64_t size,
                                 uint32_t sector_size, uint64_t limit);
 extern void cache_free (struct cache *);
 

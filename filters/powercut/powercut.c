@@ -8,7 +8,7 @@
  * request fails to power.c.
  *
  * The layer below is reached through one context for all connections
- * (below-nbdkit.c), so no connection opens it, and `next` is NULL in all
+ * (../next/destination-nbdkit.c), so no connection opens it, and `next` is NULL in all
  * callbacks.
  */
 
@@ -21,7 +21,7 @@
 
 #include <nbdkit-filter.h>
 
-#include "below-nbdkit.h"
+#include "destination-nbdkit.h"
 #include "cache.h"
 #include "params.h"
 #include "power.h"
@@ -35,8 +35,7 @@ static struct powercut {
   struct params params;
   bool parallel; /* the plugin */
   struct watch watch;
-  struct below *below;
-  const struct abilities *abilities; /* of "below" */
+  struct destination *below;
   struct power power;
 } powercut;
 
@@ -99,14 +98,13 @@ powercut_after_fork (nbdkit_backend *backend)
   struct powercut *p = &powercut;
   uint32_t sector_size = SECTOR_SIZE;
 
-  p->below = below_nbdkit_open (backend, p->parallel);
+  p->below = destination_nbdkit_open (backend, p->parallel);
   if (p->below == NULL)
     return -1;
-  p->abilities = below_nbdkit_abilities (p->below);
-  if (p->abilities->minimum > sector_size)
-    sector_size = p->abilities->minimum;
+  if (p->below->block_minimum > sector_size)
+    sector_size = p->below->block_minimum;
   p->power.cache =
-    cache_new (p->below, p->abilities->size, sector_size, p->params.cache_size);
+    cache_new (p->below, p->below->size, sector_size, p->params.cache_size);
   if (p->power.cache == NULL) {
     nbdkit_error ("calloc: %m");
     return -1;
@@ -125,12 +123,12 @@ powercut_cleanup (nbdkit_backend *backend)
 
   (void) backend;
   watch_stop (&p->watch);
-  if (p->power.cache && p->abilities->can_write && !power_is_cut (&p->power) &&
-      cache_flush (p->power.cache, &err) == -1)
+  if (p->power.cache && destination_nbdkit_can_write (p->below) &&
+      !power_is_cut (&p->power) && cache_flush (p->power.cache, &err) == -1)
     nbdkit_error ("writing what is in the cache: %s", strerror (err));
   cache_free (p->power.cache);
   p->power.cache = NULL;
-  below_nbdkit_close (p->below);
+  destination_nbdkit_close (p->below);
   p->below = NULL;
 }
 
@@ -173,7 +171,7 @@ powercut_get_size (nbdkit_next *next, void *handle)
 {
   (void) next;
   (void) handle;
-  return (int64_t) powercut.abilities->size;
+  return (int64_t) powercut.below->size;
 }
 
 static const char *
@@ -190,9 +188,7 @@ powercut_block_size (nbdkit_next *next, void *handle, uint32_t *minimum,
 {
   (void) next;
   (void) handle;
-  *minimum = powercut.abilities->minimum;
-  *preferred = powercut.abilities->preferred;
-  *maximum = powercut.abilities->maximum;
+  destination_nbdkit_block_size (powercut.below, minimum, preferred, maximum);
   return 0;
 }
 
@@ -201,7 +197,7 @@ powercut_can_write (nbdkit_next *next, void *handle)
 {
   (void) next;
   (void) handle;
-  return powercut.abilities->can_write;
+  return destination_nbdkit_can_write (powercut.below);
 }
 
 /* Also if the plugin cannot flush: the cache can. */
@@ -218,7 +214,7 @@ powercut_is_rotational (nbdkit_next *next, void *handle)
 {
   (void) next;
   (void) handle;
-  return powercut.abilities->is_rotational;
+  return destination_nbdkit_is_rotational (powercut.below);
 }
 
 static int
@@ -226,7 +222,8 @@ powercut_can_trim (nbdkit_next *next, void *handle)
 {
   (void) next;
   (void) handle;
-  return powercut.abilities->can_write && powercut.abilities->can_trim;
+  return destination_nbdkit_can_write (powercut.below) &&
+         powercut.below->can_trim;
 }
 
 static int
@@ -234,7 +231,8 @@ powercut_can_zero (nbdkit_next *next, void *handle)
 {
   (void) next;
   (void) handle;
-  return powercut.abilities->can_write ? NBDKIT_ZERO_NATIVE : NBDKIT_ZERO_NONE;
+  return destination_nbdkit_can_write (powercut.below) ? NBDKIT_ZERO_NATIVE
+                                                       : NBDKIT_ZERO_NONE;
 }
 
 /* The cache takes any zero fast; but to offer that only makes sense if clients
@@ -245,7 +243,8 @@ powercut_can_fast_zero (nbdkit_next *next, void *handle)
 {
   (void) next;
   (void) handle;
-  return powercut.abilities->can_write && powercut.abilities->can_fast_zero;
+  return destination_nbdkit_can_write (powercut.below) &&
+         powercut.below->can_fast_zero;
 }
 
 static int
@@ -253,7 +252,7 @@ powercut_can_extents (nbdkit_next *next, void *handle)
 {
   (void) next;
   (void) handle;
-  return powercut.abilities->can_extents;
+  return powercut.below->can_extents;
 }
 
 static int
@@ -261,7 +260,8 @@ powercut_can_fua (nbdkit_next *next, void *handle)
 {
   (void) next;
   (void) handle;
-  return powercut.abilities->can_write ? NBDKIT_FUA_NATIVE : NBDKIT_FUA_NONE;
+  return destination_nbdkit_can_write (powercut.below) ? NBDKIT_FUA_NATIVE
+                                                       : NBDKIT_FUA_NONE;
 }
 
 /* One cache for all connections: a flush on one covers them all. */
@@ -278,7 +278,7 @@ powercut_can_cache (nbdkit_next *next, void *handle)
 {
   (void) next;
   (void) handle;
-  return powercut.abilities->can_cache;
+  return powercut.below->can_cache ? NBDKIT_CACHE_NATIVE : NBDKIT_CACHE_EMULATE;
 }
 
 static int
@@ -392,33 +392,45 @@ extent_type (enum cache_kind kind)
   }
 }
 
-/* Add what the layer below says of a range.  *END is where its answer ended. */
-static int
-add_extents_below (const struct cache_extent *e, uint32_t flags,
-                   struct nbdkit_extents *extents, uint64_t *end, int *err)
-{
-  struct nbdkit_extents *answer =
-    nbdkit_extents_new (e->offset, e->offset + e->length);
-  size_t i, count;
-  int r;
+/* An answer of the layer below on its way into ours. */
+struct answer {
+  struct nbdkit_extents *extents;
+  uint64_t end; /* where it has ended so far */
+  int err;
+};
 
-  if (answer == NULL) {
-    *err = errno;
+static int
+add_extent_below (void *opaque, uint64_t offset, uint64_t length, unsigned type)
+{
+  struct answer *a = opaque;
+  uint32_t nbdkit_type = 0;
+
+  if (type & EXTENT_HOLE)
+    nbdkit_type |= NBDKIT_EXTENT_HOLE;
+  if (type & EXTENT_ZERO)
+    nbdkit_type |= NBDKIT_EXTENT_ZERO;
+  if (nbdkit_add_extent (a->extents, offset, length, nbdkit_type) == -1) {
+    a->err = errno;
     return -1;
   }
-  r = below_nbdkit_extents (powercut.below, (uint32_t) e->length, e->offset,
-                            flags, answer, err);
-  count = r == 0 ? nbdkit_extents_count (answer) : 0;
-  *end = e->offset;
-  for (i = 0; i < count && r == 0; ++i) {
-    const struct nbdkit_extent x = nbdkit_get_extent (answer, i);
+  a->end = offset + length;
+  return 0;
+}
 
-    r = nbdkit_add_extent (extents, x.offset, x.length, x.type);
-    if (r == -1)
-      *err = errno;
-    *end = x.offset + x.length;
+/* Add what the layer below says of a range.  *END is where its answer ended. */
+static int
+add_extents_below (const struct cache_extent *e, struct nbdkit_extents *extents,
+                   uint64_t *end, int *err)
+{
+  struct answer a = { .extents = extents, .end = e->offset };
+  int r = powercut.below->ops->extents (powercut.below, (uint32_t) e->length,
+                                        e->offset, add_extent_below, &a, err);
+
+  if (a.err) {
+    *err = a.err;
+    r = -1;
   }
-  nbdkit_extents_free (answer);
+  *end = a.end;
   return r;
 }
 
@@ -445,7 +457,7 @@ add_extents (uint32_t count, uint64_t offset, uint32_t flags,
       }
       continue;
     }
-    if (add_extents_below (e, flags, extents, &end, err) == -1)
+    if (add_extents_below (e, extents, &end, err) == -1)
       return -1;
     /* A short answer makes ours short. */
     if (end < e->offset + e->length)
@@ -486,7 +498,7 @@ powercut_cache (nbdkit_next *next, void *handle, uint32_t count,
   if (power_begin (power, &request, REQUEST_CACHE, offset, count, err) == -1)
     return -1;
   if (!request.last)
-    r = below_nbdkit_cache (powercut.below, count, offset, err);
+    r = powercut.below->ops->cache (powercut.below, count, offset, err);
   return power_end (power, &request, r, err);
 }
 

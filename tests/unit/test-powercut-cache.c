@@ -26,7 +26,7 @@
 
 /* The layer below. */
 struct disk {
-  struct below below;
+  struct destination below;
   pthread_mutex_t lock;
   uint64_t size;
   unsigned reads, writes, zeroes, trims, flushes;
@@ -56,7 +56,7 @@ call_once (void (**hook) (void *))
 }
 
 static int
-disk_read (struct below *b, void *buf, uint32_t length, uint64_t offset,
+disk_read (struct destination *b, void *buf, uint32_t length, uint64_t offset,
            int *err)
 {
   (void) b;
@@ -92,31 +92,31 @@ change (const void *buf, uint32_t length, uint64_t offset, unsigned *count,
 }
 
 static int
-disk_write (struct below *b, const void *buf, uint32_t length, uint64_t offset,
-            int *err)
+disk_write (struct destination *b, const void *buf, uint32_t length,
+            uint64_t offset, int *err)
 {
   (void) b;
   return change (buf, length, offset, &disk.writes, err);
 }
 
 static int
-disk_zero (struct below *b, uint32_t length, uint64_t offset, bool may_trim,
-           int *err)
+disk_zero (struct destination *b, uint32_t length, uint64_t offset,
+           unsigned flags, int *err)
 {
   (void) b;
-  (void) may_trim;
+  (void) flags;
   return change (NULL, length, offset, &disk.zeroes, err);
 }
 
 static int
-disk_trim (struct below *b, uint32_t length, uint64_t offset, int *err)
+disk_trim (struct destination *b, uint32_t length, uint64_t offset, int *err)
 {
   (void) b;
   return change (NULL, length, offset, &disk.trims, err);
 }
 
 static int
-disk_flush (struct below *b, int *err)
+disk_flush (struct destination *b, int *err)
 {
   (void) b;
   disk.flushes++;
@@ -127,7 +127,7 @@ disk_flush (struct below *b, int *err)
   return 0;
 }
 
-static const struct below_ops disk_ops = {
+static const struct destination_ops disk_ops = {
   .read = disk_read,
   .write = disk_write,
   .zero = disk_zero,
