@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * In production nbdkit's next layer (filters/clone/destination-nbdkit.c), in
+ * In production nbdkit's next layer (filters/next/destination-nbdkit.c), in
  * tests a simulated disk.  Every operation may be called from any thread, any
  * number at once; offsets and lengths are in bytes and inside the disk; returns
  * 0, or -1 with *err set to a positive error number.
