@@ -129,10 +129,18 @@ file_bits (const struct opened *o)
 bool
 bits_within (const uint8_t *a, const uint8_t *b, uint64_t regions)
 {
-  uint64_t i;
+  uint64_t i = 0;
 
-  for (i = 0; i < regions; ++i)
-    if (a[i] && !b[i])
+  for (; i + 8 <= regions; i += 8) {
+    uint64_t in_a, in_b;
+
+    memcpy (&in_a, a + i, 8);
+    memcpy (&in_b, b + i, 8);
+    if (in_a & ~in_b)
+      return false;
+  }
+  for (; i < regions; ++i)
+    if (a[i] & ~b[i])
       return false;
   return true;
 }

@@ -5,6 +5,7 @@
 
 #include <config.h>
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -113,6 +114,49 @@ START_TEST (setters_and_readers)
   ck_assert_uint_eq (bitmap_count (s.bitmap), REGIONS);
   ck_assert_uint_eq (atomic_load (&s.changes), REGIONS);
   shared_destroy (&s);
+}
+END_TEST
+
+/* Bits of one word, all at the same time: none is lost. */
+struct words {
+  struct shared shared;
+  atomic_uint arrived;
+};
+
+static void
+meet (struct words *w, unsigned round)
+{
+  atomic_fetch_add (&w->arrived, 1);
+  while (atomic_load (&w->arrived) < SETTERS * (round + 1))
+    sched_yield ();
+}
+
+static void
+set_word_together (struct in_thread *t)
+{
+  struct words *w = t->opaque;
+  struct shared *s = &w->shared;
+  unsigned round, bit;
+
+  for (round = 0; round < 3000 / SLOWER; ++round) {
+    const uint64_t base = (uint64_t) round * 64;
+
+    meet (w, 2 * round);
+    for (bit = t->self; bit < 64; bit += SETTERS)
+      bitmap_set (s->bitmap, base + bit, base + bit + 1, note_change, s);
+    meet (w, 2 * round + 1);
+    must (bitmap_all_set (s->bitmap, base, base + 64));
+  }
+}
+
+START_TEST (neighbours_set_at_once)
+{
+  struct words w = { .arrived = 0 };
+
+  shared_init (&w.shared, REGIONS * 2);
+  run_threads (SETTERS, set_word_together, &w);
+  ck_assert_uint_eq (bitmap_count (w.shared.bitmap), 64 * (3000 / SLOWER));
+  shared_destroy (&w.shared);
 }
 END_TEST
 
@@ -364,6 +408,7 @@ main (void)
   struct suite s = suite_new ("bitmap-threads");
 
   tcase_add_test (s.tests, setters_and_readers);
+  tcase_add_test (s.tests, neighbours_set_at_once);
   tcase_add_test (s.tests, counts_add_up);
   tcase_add_test (s.tests, chunks_become_full_while_they_are_read);
   tcase_add_test (s.tests, copy_or_mark_has_each_bit);

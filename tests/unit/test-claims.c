@@ -5,6 +5,7 @@
 
 #include <config.h>
 
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "claims.h"
@@ -187,6 +188,50 @@ START_TEST (waits_until_the_last_overlap_is_gone)
 }
 END_TEST
 
+/* Two who do not overlap wait for the same claim: both are granted when it is
+ * released, and hold theirs together.
+ */
+struct pair {
+  struct claims claims;
+  atomic_uint inside;
+};
+
+static void
+claim_own_half (struct in_thread *t)
+{
+  struct pair *p = t->opaque;
+  struct claim claim;
+
+  claim_regions (&p->claims, &claim,
+                 (struct regions){ 4 * t->self, 4 * t->self + 2 });
+  atomic_fetch_add (&p->inside, 1);
+  wait_for (atomic_load (&p->inside) == 2);
+  claim_release (&p->claims, &claim);
+}
+
+static void *
+run_two_halves (void *opaque)
+{
+  run_threads (2, claim_own_half, opaque);
+  return NULL;
+}
+
+START_TEST (release_wakes_all_who_wait)
+{
+  struct pair p = { .inside = 0 };
+  struct claim all;
+  pthread_t thread;
+
+  claims_init (&p.claims);
+  claim_regions (&p.claims, &all, (struct regions){ 0, 8 });
+  thread_start (&thread, run_two_halves, &p);
+  wait_for (waiting (&p.claims) == 2);
+  claim_release (&p.claims, &all);
+  thread_join (thread);
+  claims_destroy (&p.claims);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -197,5 +242,6 @@ main (void)
   tcase_add_test (s.tests, waits_for_each_overlap_and_wakes_up);
   tcase_add_test (s.tests, neighbours_do_not_wait);
   tcase_add_test (s.tests, waits_until_the_last_overlap_is_gone);
+  tcase_add_test (s.tests, release_wakes_all_who_wait);
   return suite_run (s);
 }

@@ -376,7 +376,7 @@ fail_then_restart (bool storage, unsigned op, int err)
   ck_assert (last_error_has ("restart the server"));
   rig_stop (&rig);
   rig_open (&rig);
-  ck_assert (!bitmap_file_is_clean (rig.file) || !storage);
+  ck_assert (!bitmap_file_is_clean (rig.file));
   rig_close (&rig);
   /* The last commit is what remains after a power cut. */
   sim_disk_cut (&rig.destination.disk, sim_none_survives, NULL);
@@ -448,6 +448,29 @@ START_TEST (close_without_space_is_not_clean)
   rig_start (&rig);
   ck_assert (rig_reads (&rig, 0x81, 3 * R, R));
   ck_assert (rig_reads_source (&rig, 5 * R, R));
+  end (&rig);
+}
+END_TEST
+
+/* All is hydrated, but it cannot be committed: that is not complete. */
+START_TEST (not_complete_without_space)
+{
+  const struct rig_options o = { .commit_interval_us = 1000000 };
+  struct sim_fault full = { .ops = SIM_WRITE, .err = ENOSPC };
+  struct rig rig;
+
+  forget_messages ();
+  begin (&rig, &o);
+  sim_add_fault (&rig.storage.device, &full);
+  ck_assert_int_eq (rig_write (&rig, 0x81, 0, SIZE), 0);
+  rig_pass_time_until (&rig, last_error_has ("no space"));
+  /* Twice more, so that the first time has been looked at. */
+  wait_for (sim_clock_skip (&rig.clock, UINT64_C (2000000)));
+  wait_for (sim_clock_skip (&rig.clock, UINT64_C (2000000)));
+  ck_assert (!engine_is_complete (rig.engine));
+  ck_assert_uint_eq (atomic_load (&rig.completed), 0);
+  sim_release (&rig.storage.device, &full, 0);
+  rig_pass_time_until (&rig, engine_is_complete (rig.engine));
   end (&rig);
 }
 END_TEST
@@ -570,6 +593,7 @@ main (void)
   tcase_add_test (t, failed_bitmap_write_fails_all_that_follows);
   tcase_add_test (t, bitmap_file_without_space);
   tcase_add_test (t, close_without_space_is_not_clean);
+  tcase_add_test (t, not_complete_without_space);
   tcase_add_test (t, quiesce_while_the_source_hangs);
   tcase_add_test (t, read_during_completion);
   tcase_add_test (t, two_parts_of_one_region);

@@ -12,7 +12,8 @@
 #include "testing.h"
 
 /* Several clients, each with byte ranges of its own, whose regions they share.
- * After each request a client's bytes are what it wrote last, else the source's.
+ * After each request a client's bytes are what it wrote last, or else the
+ * source's.
  */
 #define CLIENTS 4
 #define SHARE 3000 /* bytes; the clients take turns */

@@ -378,6 +378,9 @@ START_TEST (source_that_is_away_is_waited_for)
     wait_for (sim_clock_skip (&rig.clock, UINT64_C (2000000)));
   ck_assert_uint_eq (parked (&rig), 0);
   ck_assert_uint_eq (rig_hydrated (&rig), 3 * BATCH / R);
+  /* It tries the same again, and nothing else. */
+  ck_assert_uint_ge (source_reads (&rig, 3 * BATCH, BATCH), 50);
+  ck_assert_uint_eq (source_reads (&rig, 4 * BATCH, SIZE - 4 * BATCH), 0);
   sim_release (&rig.source.device, &away, 0);
   wait_complete (&rig);
   ck_assert (rig_stores_source (&rig, 0, SIZE));
