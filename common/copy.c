@@ -65,7 +65,7 @@ fetch_finish (struct clone *c, struct fetch *f)
   int err;
 
   if (!f->started)
-    return f->err;
+    return f->err ? EIO : 0; /* not to be taken for the source's absence */
   err = source_finish (&f->wait);
   if (err == 0)
     atomic_fetch_add_explicit (&c->bytes_fetched, f->wait.request.length,
