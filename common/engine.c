@@ -705,19 +705,22 @@ engine_quiesce (struct engine *e)
     (void) commit_sync (&e->clone.commit);
 }
 
-void
+bool
 engine_close (struct engine *e)
 {
   struct clone *c;
+  bool durable;
 
   if (e == NULL)
-    return;
+    return true;
   c = &e->clone;
   engine_quiesce (e);
   commit_stop (&c->commit);
-  if (!commit_failed (&c->commit) && !commit_pending (&c->commit) &&
-      bitmap_file_mark_clean (e->file) == -1)
+  durable = !commit_failed (&c->commit) && !commit_pending (&c->commit);
+  if (durable && bitmap_file_mark_clean (e->file) == -1) {
     log_error ("marking the bitmap file as clean: %m");
+    durable = false;
+  }
   hydrate_destroy (&e->hydrate);
   keep_destroy (&e->keep);
   readahead_destroy (&e->readahead);
@@ -725,4 +728,5 @@ engine_close (struct engine *e)
   claims_destroy (&c->claims);
   pthread_mutex_destroy (&e->lifecycle);
   free (e);
+  return durable;
 }

@@ -57,9 +57,9 @@ extern int engine_start (struct engine *);
 extern void engine_quiesce (struct engine *);
 
 /* When no request is in progress any more: quiesce, commit, mark the file as
- * clean, and free all.
+ * clean, and free all.  false if not all that was acknowledged is durable.
  */
-extern void engine_close (struct engine *);
+extern bool engine_close (struct engine *);
 
 extern bool engine_is_complete (struct engine *);
 

@@ -17,7 +17,8 @@
  * finds it.  So failures need no list: a batch that the source could not read is
  * split until only bad regions are left out (lesson 21), and they just stay
  * missing.  After a round with failures there is a pause, longer each time, and
- * after MAX_FAILED_ROUNDS of them in a row what is left is parked.
+ * after MAX_FAILED_ROUNDS of them in a row what is left is parked: it is tried again
+ * every few minutes only.
  *
  * A copy that failed because the source is away or the destination is full puts
  * the cursor back and makes all wait for a moment.  It is nobody's failure.
@@ -42,8 +43,9 @@
 #include "store.h"
 
 #define MAX_FAILED_ROUNDS 5
-#define ROUND_PAUSE_US UINT64_C (1000000)   /* after the first; doubles */
-#define TROUBLE_PAUSE_US UINT64_C (1000000) /* source away, destination full */
+#define ROUND_PAUSE_US UINT64_C (1000000)    /* after the first; doubles */
+#define PARKED_PAUSE_US UINT64_C (300000000) /* what was given up on */
+#define TROUBLE_PAUSE_US UINT64_C (1000000)  /* source away, destination full */
 #define YIELD_US UINT64_C (20000)
 
 /* Extents are asked for in pieces of this size (NBD's lengths have 32 bits),
@@ -173,6 +175,16 @@ take_from_queue (struct hydrate *h, struct work *work)
   return false;
 }
 
+static void
+begin_round (struct hydrate *h)
+{
+  h->round_failures = 0;
+  h->source_complained = false;
+  h->cursor = 0;
+  extent_map_reset (&h->map, 0);
+  pthread_cond_broadcast (&h->wake);
+}
+
 /* All copies of a round have ended: begin the next one, or not. */
 static void
 end_round (struct hydrate *h)
@@ -189,21 +201,21 @@ end_round (struct hydrate *h)
   else {
     h->failed_rounds++;
     if (h->failed_rounds >= MAX_FAILED_ROUNDS) {
+      h->unpark_us =
+        h->clone->clock->now_us (h->clone->clock) + PARKED_PAUSE_US;
+      if (h->parked != missing)
+        log_error ("gave up on %" PRIu64 " regions for now, after %u attempts: "
+                   "the source or the destination fails there; they are tried "
+                   "again every five minutes, and by a client's read",
+                   missing, h->failed_rounds);
       h->parked = missing;
-      log_error ("gave up on %" PRIu64 " regions for now, after %u attempts: "
-                 "the source or the destination fails there; a client's read "
-                 "or a restart tries again",
-                 missing, h->failed_rounds);
       return;
     }
     h->pause_until_us = h->clone->clock->now_us (h->clone->clock) +
                         (ROUND_PAUSE_US << (h->failed_rounds - 1));
   }
-  h->round_failures = 0;
-  h->source_complained = false;
-  h->cursor = 0;
-  extent_map_reset (&h->map, 0);
-  pthread_cond_broadcast (&h->wake);
+  h->parked = 0;
+  begin_round (h);
 }
 
 /* What do the source's extents say about the region at the cursor?  Shortens
@@ -297,8 +309,16 @@ take_from_sweep (struct hydrate *h, struct work *work)
     return true;
   }
 
-  if (h->n_active == 0 && h->parked == 0)
+  if (h->n_active > 0)
+    return false;
+  if (h->unpark_us == 0)
     end_round (h);
+  else if (c->clock->now_us (c->clock) >= h->unpark_us) {
+    /* One round, in which whatever works again is copied. */
+    h->unpark_us = 0;
+    h->failed_rounds = MAX_FAILED_ROUNDS - 1;
+    begin_round (h);
+  }
   return false;
 }
 
@@ -365,7 +385,11 @@ next_work (struct hydrate *h, unsigned self, struct work *work)
           account_rate (h, now, work->regions);
         return true;
       }
-      until = h->pause_until_us ? h->pause_until_us : UINT64_MAX;
+      until = UINT64_MAX;
+      if (h->pause_until_us)
+        until = h->pause_until_us;
+      else if (h->sweeping && h->unpark_us > now)
+        until = h->unpark_us;
     }
     if (until == UINT64_MAX)
       pthread_cond_wait (&h->wake, &h->lock);

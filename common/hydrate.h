@@ -38,6 +38,7 @@ struct hydrate {
   uint64_t cursor;         /* of the sweep, a region */
   uint64_t round_failures; /* regions that failed since it began */
   unsigned failed_rounds;  /* in a row that ended with failures */
+  uint64_t unpark_us;      /* when what is parked is tried again */
   uint64_t parked;         /* regions given up on for now */
   bool source_complained;  /* logged already in this round */
   bool destination_complained;

@@ -39,6 +39,9 @@ static pthread_t watcher;
 static bool has_watcher;
 static atomic_bool closing;
 
+/* The exit status has to tell that the last commit has failed (lesson 19). */
+static bool not_durable;
+
 /* A connection. */
 struct handle {
   bool map; /* to the map export */
@@ -83,6 +86,9 @@ static void
 clone_unload (void)
 {
   params_free (&params);
+  /* nbdkit gives filters no other way to say so. */
+  if (not_durable)
+    exit (EXIT_FAILURE);
 }
 
 static int
@@ -158,7 +164,11 @@ clone_cleanup (nbdkit_backend *backend)
   if (has_watcher)
     pthread_join (watcher, NULL);
   has_watcher = false;
-  setup_free (&setup);
+  if (!setup_free (&setup)) {
+    nbdkit_error ("not all that was hydrated or written could be made durable; "
+                  "keep the source and the bitmap file, and start again");
+    not_durable = true;
+  }
 }
 
 static int

@@ -369,16 +369,19 @@ setup_after_fork (struct setup *s, const struct params *p,
   return start_engine (s, p);
 }
 
-void
+bool
 setup_free (struct setup *s)
 {
+  bool durable;
+
   if (s->source)
     source_nbd_stop (s->source);
-  engine_close (s->engine);
+  durable = engine_close (s->engine);
   source_nbd_free (s->source);
   bitmap_file_close (s->file);
   bitmap_free (s->bitmap);
   storage_file_close (s->storage);
   destination_nbdkit_close (s->destination);
   memset (s, 0, sizeof *s);
+  return durable;
 }

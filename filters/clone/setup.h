@@ -41,7 +41,7 @@ extern int setup_get_ready (struct setup *, const struct params *,
 extern int setup_after_fork (struct setup *, const struct params *,
                              nbdkit_backend *);
 
-/* The reverse of both. */
-extern void setup_free (struct setup *);
+/* The reverse of both.  false if not all that was acknowledged is durable. */
+extern bool setup_free (struct setup *);
 
 #endif /* NBDCLONE_SETUP_H */

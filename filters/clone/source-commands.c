@@ -109,6 +109,15 @@ let_wait (struct nbd_source *src, struct command *c)
   pthread_cond_signal (&src->overlook);
 }
 
+void
+note_alive (struct command *c)
+{
+  const struct connection *conn = c->connection;
+
+  if (conn->heard_us > c->active_us && !is_overdue (conn->src, c, now_us ()))
+    c->active_us = conn->heard_us;
+}
+
 /* libnbd: the reply to a command, or the end of its connection. */
 static int
 command_replied (void *opaque, int *error)
@@ -127,9 +136,13 @@ command_replied (void *opaque, int *error)
     wake (conn);
   }
   if (!lost) {
+    if (c->issued_us > conn->answered_us)
+      conn->answered_us = c->issued_us;
     for (later = c->next; later; later = later->next)
       later->active_us = conn->replied_us;
   }
+  if (*error == ENOTCONN)
+    note_alive (c);
   take_off (c);
   stopped = src->stopped;
   if (lost && !stopped)
@@ -232,6 +245,7 @@ issue (struct nbd_source *src, struct command *c)
   }
   else if (conn && !c->uncut) {
     c->connection = conn;
+    c->issued_us = now_us ();
     list_add (&conn->in_flight, c);
     conn->n_in_flight++;
     conn->issuers++;

@@ -18,6 +18,7 @@ struct command {
   struct command *next, *prev;   /* in the list of its place */
   struct connection *connection; /* if it is in flight */
   uint64_t active_us;            /* when it was made, or came to its turn */
+  uint64_t issued_us;            /* when it was sent */
   bool uncut; /* a whole request, made before a server told its limits */
   uint64_t offset;
   uint64_t length;
@@ -46,9 +47,10 @@ struct connection {
   unsigned issuers; /* threads that call libnbd to issue */
   struct list in_flight;
   unsigned n_in_flight;
-  uint64_t heard_us;   /* when the last byte arrived */
-  uint64_t replied_us; /* when the last reply was complete */
-  bool hang_up;        /* the server says that it is shutting down */
+  uint64_t heard_us;    /* when the last byte arrived */
+  uint64_t replied_us;  /* when the last reply was complete */
+  uint64_t answered_us; /* the latest issued_us that was answered */
+  bool hang_up;         /* the server says that it is shutting down */
 };
 
 struct nbd_source {
@@ -102,6 +104,20 @@ extern void finish_list (struct list *, int err);
 
 /* Take a command off its connection.  Under lock. */
 extern void take_off (struct command *);
+
+/* Is a command overdue?  Replies come about in the order of commands: each one
+ * means that those behind it have moved up.  A command whose time is over is
+ * spared as long as bytes arrive, which may be its own, but not when one has
+ * been answered that was sent after its time was over: then the server has
+ * forgotten it.  Under lock.
+ */
+extern bool is_overdue (const struct nbd_source *, const struct command *,
+                        uint64_t now);
+
+/* Its connection ends: the time since bytes last arrived is what counts, unless
+ * it is overdue.  Under lock.
+ */
+extern void note_alive (struct command *);
 
 /* Put a command that is in no list among those that wait.  Under lock. */
 extern void let_wait (struct nbd_source *, struct command *);

@@ -121,7 +121,7 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   pthread_mutex_lock (&src->lock);
   conn->nbd = nbd;
   conn->state = UP;
-  conn->heard_us = conn->replied_us = 0;
+  conn->heard_us = conn->replied_us = conn->answered_us = 0;
   conn->hang_up = false;
   src->block_min = min > 1 ? (uint32_t) min : 1;
   src->block_max = COMMAND_MAX;
@@ -139,21 +139,15 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   issue_waiting (src);
 }
 
-/* Is a command overdue?  Replies come about in the order of commands: each one
- * means that those behind it have moved up, and nothing to those before it,
- * which the server may have forgotten.  What has arrived of a reply that is not
- * complete may be for any command, unless its own time was over before that
- * reply began.  Under lock.
- */
-static bool
+bool
 is_overdue (const struct nbd_source *src, const struct command *c, uint64_t now)
 {
   const struct connection *conn = c->connection;
   const uint64_t deadline = c->active_us + src->config.timeout_us;
-  const bool partial = conn && conn->heard_us > conn->replied_us &&
-                       now < conn->heard_us + src->config.timeout_us;
+  const bool alive = conn && now < conn->heard_us + src->config.timeout_us &&
+                     conn->answered_us < deadline;
 
-  return now >= deadline && !(partial && conn->replied_us < deadline);
+  return now >= deadline && !alive;
 }
 
 /* Under lock. */
@@ -194,8 +188,8 @@ should_end (struct connection *conn, uint64_t heard_us, uint64_t *next_look_us,
   *next_look_us = now + TICK_US;
   if (!has_overdue (conn, now))
     return false;
-  snprintf (why, why_size, "no answer for %" PRIu64 " s",
-            src->config.timeout_us / 1000000);
+  snprintf (why, why_size, "no answer for %g s",
+            (double) src->config.timeout_us / 1e6);
   return true;
 }
 
@@ -244,6 +238,8 @@ go_down (struct connection *conn, const char *why)
   while (conn->in_flight.first) {
     struct command *c = conn->in_flight.first;
 
+    if (!conn->hang_up)
+      note_alive (c);
     take_off (c);
     if (src->stopped)
       list_add (&failed, c);

@@ -121,6 +121,23 @@ copy_query (FILE *out, const char *key, const char *query)
   return 0;
 }
 
+/* A socket's path is no secret, and without it nobody knows which one is meant. */
+static int
+show_socket (struct uri *u)
+{
+  const char *socket = strstr (u->uri + strcspn (u->uri, "?"), "socket=");
+  char *shown;
+
+  if (socket == NULL)
+    return 0;
+  if (asprintf (&shown, "%s?%.*s", u->shown, (int) strcspn (socket, "&"),
+                socket) == -1)
+    return -1;
+  free (u->shown);
+  u->shown = shown;
+  return 0;
+}
+
 int
 uri_parse (const char *key, const char *value, struct uri *u)
 {
@@ -168,7 +185,7 @@ uri_parse (const char *key, const char *value, struct uri *u)
     fclose (out);
     goto err;
   }
-  if (fclose (out) != 0)
+  if (fclose (out) != 0 || show_socket (u) == -1)
     goto err;
   return 0;
 
