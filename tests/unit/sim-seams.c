@@ -13,6 +13,14 @@
 #include "sim.h"
 #include "testing.h"
 
+/* A flush has taken effect; no lock is held. */
+static void
+after_flush (struct sim_device *d)
+{
+  if (d->sim->flushed)
+    d->sim->flushed (d->sim->opaque, d);
+}
+
 /* The bitmap file's storage. */
 
 static struct sim_storage *
@@ -95,7 +103,7 @@ storage_write (struct storage *storage, const struct storage_write *writes,
   int err = 0;
   size_t i;
 
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&s->device.sim->lock);
+  pthread_mutex_lock (&s->device.sim->lock);
   for (i = 0; i < n; ++i) {
     const int e = storage_write_piece (s, &writes[i]);
 
@@ -109,6 +117,9 @@ storage_write (struct storage *storage, const struct storage_write *writes,
     if (e)
       err = e;
   }
+  pthread_mutex_unlock (&s->device.sim->lock);
+  if (sync && err == 0)
+    after_flush (&s->device);
   errno = err;
   return err ? -1 : 0;
 }
@@ -252,15 +263,19 @@ destination_flush (struct destination *destination, int *err)
 {
   struct sim_destination *d = destination_of (destination);
   uint32_t partial;
-  int error;
+  int error, r;
 
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&d->device.sim->lock);
+  pthread_mutex_lock (&d->device.sim->lock);
   error = destination_begin (d, SIM_FLUSH, 0, 0, &partial);
   if (error == 0 && destination->can_flush)
     sim_disk_flush (&d->disk);
   else if (d->device.sim->changes_left > 0)
     sim_disk_fail_flush (&d->disk);
-  return destination_end (d, SIM_FLUSH, 0, 0, 0, error, err);
+  r = destination_end (d, SIM_FLUSH, 0, 0, 0, error, err);
+  pthread_mutex_unlock (&d->device.sim->lock);
+  if (r == 0)
+    after_flush (&d->device);
+  return r;
 }
 
 /* How far the sectors from offset on have one type. */

@@ -157,6 +157,8 @@ sim_note (struct sim_device *d, unsigned op, uint64_t offset, uint64_t length,
     .flags = flags,
     .err = err,
   };
+  if (sim->watch)
+    sim->watch (sim->opaque, &sim->events[sim->n_events - 1]);
   pthread_cond_broadcast (&sim->changed);
 }
 

@@ -65,6 +65,15 @@ struct sim {
   size_t n_events, events_allocated;
   uint64_t changes;      /* that have happened */
   uint64_t changes_left; /* until the machine stops; UINT64_MAX = for ever */
+
+  /* Who looks on; may be NULL.  Set while nothing is going on.  watch () is
+   * told of each operation when it has taken effect, with the lock held.
+   * flushed () is called when a flush has succeeded and is not answered yet,
+   * with no lock held: it may do what another client would do at that moment.
+   */
+  void (*watch) (void *opaque, const struct sim_event *);
+  void (*flushed) (void *opaque, const struct sim_device *);
+  void *opaque;
 };
 
 /* Something that is to go wrong.  It belongs to the test and must stay where it
