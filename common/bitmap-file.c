@@ -104,6 +104,8 @@
 #define CHECKED_FROM 16 /* what the checksums leave out */
 #define PAIR (2 * BITMAP_FILE_BLOCK)
 #define READ_PAIRS 64 /* pairs of slots that one read fetches */
+/* No clone lives to see it, but a hostile file may say so. */
+#define GENERATION_MAX (UINT64_MAX / 2)
 
 struct header {
   char magic[8];
@@ -321,7 +323,7 @@ check_header_values (const struct header *h, char *why, size_t size)
   else if (name_length > BITMAP_FILE_NAME_MAX ||
            memchr (h->name, 0, name_length) != NULL)
     snprintf (why, size, "its export name is not valid");
-  else if (h->generation == 0 || le64toh (h->generation) > UINT64_MAX / 2)
+  else if (h->generation == 0 || le64toh (h->generation) > GENERATION_MAX)
     snprintf (why, size, "its generation is %" PRIu64 ", which is not possible",
               le64toh (h->generation));
   else
@@ -677,6 +679,16 @@ advance_header (struct bitmap_file *f, struct header *h)
   return 0;
 }
 
+/* Is there a next generation?  If not, nothing more can be written. */
+static bool
+has_next_generation (const struct bitmap_file *f)
+{
+  if (f->youngest < GENERATION_MAX)
+    return true;
+  errno = EOVERFLOW;
+  return false;
+}
+
 /* The header for the next generation. */
 static struct header
 next_header (const struct bitmap_file *f, uint64_t sum, bool clean)
@@ -708,6 +720,8 @@ bitmap_file_recover (struct bitmap_file *f)
   struct header h;
   size_t i;
 
+  if (!f->clean && !has_next_generation (f))
+    return -1;
   for (i = 0; i < f->torn.count; ++i)
     if (write_again (f, f->torn.offsets[i], BITMAP_FILE_BLOCK, true) == -1)
       return -1;
@@ -753,6 +767,8 @@ bitmap_file_commit (struct bitmap_file *f, const uint64_t *chunks,
   uint64_t sum = f->sum;
   size_t i;
 
+  if (!has_next_generation (f))
+    return -1;
   writes = malloc ((n + 1) * sizeof *writes);
   if (writes == NULL) {
     errno = ENOSPC; /* nothing has been written: try again later */
@@ -801,6 +817,8 @@ bitmap_file_mark_clean (struct bitmap_file *f)
 
   if (f->clean || f->attempted)
     return 0;
+  if (!has_next_generation (f))
+    return -1;
   h = next_header (f, f->sum, true);
   if (advance_header (f, &h) == -1)
     return -1;

@@ -62,7 +62,8 @@ extern bool bitmap_file_is_clean (const struct bitmap_file *);
 
 /* Make durable what bitmap_file_load has read: after an unclean stop the page
  * cache may hold what never reached the disk.  Nothing may be committed before
- * this has succeeded.  0, or -1 with errno set.
+ * this has succeeded.  0, or -1 with errno set: EOVERFLOW, here and below, if
+ * the file is of the last generation that there can be.
  */
 extern int bitmap_file_recover (struct bitmap_file *);
 

@@ -64,21 +64,6 @@ check_identity (const struct bitmap_file_identity *id, size_t size)
   must (bitmap_file_size (id) == size);
 }
 
-/* Generations come to an end: after 2^63 commits there can be no more.  Nobody
- * gets there, but a hostile file may say so.
- */
-static bool
-is_worn_out (const uint8_t *data)
-{
-  unsigned i;
-
-  for (i = 0; i < 2; ++i)
-    if (layout_get (data + i * HEADER_BYTES + GENERATION_AT, 8) >
-        UINT64_MAX / 2 - 1000)
-      return true;
-  return false;
-}
-
 /* Does it have slots that hold something, but no block?  Recovery overwrites them
  * with zeroes; if that is cut off in the middle of such a slot, what is left may
  * be a block.  After a real crash it is one that was there before, and too old to
@@ -140,8 +125,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     for (block = 0; block < life.chunks; ++block)
       check_block (&life, block, data);
     must (memory.changes == 0);
-    if (!is_worn_out (data))
-      live (&life, !has_torn_slots (data, size), &random);
+    live (&life, !has_torn_slots (data, size), &random);
     life_end (&life);
   }
   else

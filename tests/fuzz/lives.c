@@ -5,6 +5,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,6 +125,15 @@ commit (struct life *l, struct random *random)
   return done;
 }
 
+/* A step may fail because the storage has stopped, or because the file says that
+ * it has seen 2^63 - 1 generations.
+ */
+static bool
+may_fail (const struct life *l)
+{
+  return memory_has_stopped (l->memory) || errno == EOVERFLOW;
+}
+
 void
 life_recover (struct life *l)
 {
@@ -132,7 +142,7 @@ life_recover (struct life *l)
     note_all (l, l->at_most);
   }
   else
-    must (memory_has_stopped (l->memory));
+    must (may_fail (l));
 }
 
 void
@@ -145,7 +155,7 @@ life_commit (struct life *l, struct random *random)
     ok = commit (l, random);
   if (ok && random_one_in (random, 2))
     ok = bitmap_file_mark_clean (l->file) == 0;
-  must (ok || memory_has_stopped (l->memory));
+  must (ok || may_fail (l));
 }
 
 /* Is each bit that is set in a set in b as well? */

@@ -461,6 +461,37 @@ START_TEST (block_that_is_too_young_is_refused)
 }
 END_TEST
 
+/* A hostile file: the last generation but one, and the last. */
+START_TEST (generations_come_to_an_end)
+{
+  const uint64_t chunk = 0;
+  struct fixture f;
+
+  fixture_init (&f, 10);
+  file_close (&f.opened);
+  file_set_number (&f.storage, 16, 8, INT64_MAX - 1);
+  file_seal (&f.storage, 0, HEADER_BYTES);
+  file_must_open (&f.opened, &f.storage, 10);
+  ck_assert_int_eq (file_set_and_commit (&f.opened, 5, 6), 0);
+  errno = 0;
+  ck_assert_int_eq (file_set_and_commit (&f.opened, 6, 7), -1);
+  ck_assert_int_eq (errno, EOVERFLOW);
+  errno = 0;
+  ck_assert_int_eq (bitmap_file_mark_clean (f.opened.file), -1);
+  ck_assert_int_eq (errno, EOVERFLOW);
+  file_close (&f.opened);
+
+  ck_assert (file_open (&f.opened, &f.storage, 10));
+  ck_assert (bitmap_all_set (f.opened.bitmap, 5, 6));
+  ck_assert (!bitmap_all_set (f.opened.bitmap, 6, 7));
+  errno = 0;
+  ck_assert_int_eq (bitmap_file_recover (f.opened.file), -1);
+  ck_assert_int_eq (errno, EOVERFLOW);
+  ck_assert_int_eq (file_commit (&f.opened, &chunk, 1), -1);
+  fixture_destroy (&f);
+}
+END_TEST
+
 START_TEST (file_that_cannot_be_read_is_refused)
 {
   struct sim_fault bad = { .ops = SIM_READ, .err = EIO };
@@ -517,6 +548,7 @@ main (void)
   tcase_add_test (s.tests, swapped_slots_are_the_same_file);
   tcase_add_test (s.tests, bits_behind_the_last_region_are_refused);
   tcase_add_test (s.tests, block_that_is_too_young_is_refused);
+  tcase_add_test (s.tests, generations_come_to_an_end);
   tcase_add_test (s.tests, file_that_cannot_be_read_is_refused);
   tcase_add_test (s.tests, error_of_a_sync_is_returned);
   return suite_run (s);
