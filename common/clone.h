@@ -4,7 +4,8 @@
  *
  * Layers, each using those above it only:
  *
- *   region, bitmap, claims, group     know nothing of disks
+ *   region, bitmap, claims, group,    know nothing of disks
+ *   flights, pace
  *   bitmap-file, commit               what is durable
  *   store                             bytes into regions that are not hydrated
  *   copy                              fetch from the source, and store
@@ -24,6 +25,7 @@
 #include "clock.h"
 #include "commit.h"
 #include "destination.h"
+#include "flights.h"
 #include "region.h"
 #include "source.h"
 
@@ -41,6 +43,7 @@ struct clone {
   uint32_t batch; /* bytes; most that one fetch may move */
 
   struct claims claims;
+  struct flights flights;
   struct commit commit;
 
   atomic_bool complete;     /* all hydrated and committed; never reset */

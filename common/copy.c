@@ -38,13 +38,24 @@ read_tail (struct clone *c, void *buf, uint64_t from, uint64_t to, int *err)
   return 0;
 }
 
+/* The source has answered. */
+static void
+fetch_done (struct source_request *r)
+{
+  struct fetch *f = (struct fetch *) r;
+
+  flights_land (f->flights, &f->flight, r->error);
+  source_wait_done (r);
+}
+
 void
-fetch_start (struct clone *c, struct fetch *f, void *buf, uint64_t length,
-             uint64_t offset)
+fetch_start (struct clone *c, struct fetch *f, struct purpose purpose,
+             void *buf, uint64_t length, uint64_t offset)
 {
   const uint64_t end = offset + length;
   uint64_t from_source = 0;
 
+  f->flights = &c->flights;
   f->started = false;
   f->err = 0;
   if (offset < c->source->size)
@@ -52,11 +63,22 @@ fetch_start (struct clone *c, struct fetch *f, void *buf, uint64_t length,
   if (from_source < length &&
       read_tail (c, (uint8_t *) buf + from_source, offset + from_source, end,
                  &f->err) == -1)
+    from_source = 0;
+  f->started = from_source > 0;
+  if (!f->started) {
+    flights_land (f->flights, &f->flight, f->err);
     return;
-  if (from_source) {
-    f->started = true;
-    source_start_read (c->source, &f->wait, buf, from_source, offset);
   }
+  f->wait.request = (struct source_request){
+    .offset = offset,
+    .length = from_source,
+    .buf = buf,
+    .urgent = purpose.client,
+    .since_us = purpose.since_us,
+    .done = fetch_done,
+  };
+  sem_init (&f->wait.ended, 0, 0);
+  c->source->ops->read (c->source, &f->wait.request);
 }
 
 int
@@ -95,13 +117,14 @@ destination_result (int err)
                                         : COPY_DESTINATION_BAD;
 }
 
+/* Fetch for a copy.  If that is a success, the flight is to be ended. */
 static enum copy_result
-fetch (struct clone *c, void *buf, uint64_t length, uint64_t offset)
+fetch (struct clone *c, struct fetch *f, bool client, void *buf,
+       uint64_t length, uint64_t offset)
 {
-  struct fetch f;
-
-  fetch_start (c, &f, buf, length, offset);
-  return source_result (fetch_finish (c, &f));
+  flights_begin (&c->flights, &f->flight, buf, offset, length);
+  fetch_start (c, f, (struct purpose){ .client = client }, buf, length, offset);
+  return source_result (fetch_finish (c, f));
 }
 
 /* What the source says about a large region. */
@@ -179,7 +202,7 @@ piece_length (const struct clone *c, const struct pieces *p, uint64_t at,
 /* A region that is larger than the buffer, in pieces. */
 static enum copy_result
 copy_large_region (struct clone *c, uint64_t region, uint8_t *buf,
-                   uint32_t buf_size, int *err)
+                   uint32_t buf_size, struct copy_pace *pace, int *err)
 {
   const uint64_t end = region_start (&c->geometry, region + 1);
   uint64_t at = region_start (&c->geometry, region);
@@ -188,8 +211,10 @@ copy_large_region (struct clone *c, uint64_t region, uint8_t *buf,
   bool hydrated = false;
 
   while (at < end && !hydrated) {
+    struct fetch f;
     bool zero;
     uint64_t n;
+    int r;
 
     while (pieces.end <= at) {
       result = next_extent (c, &pieces, at, end);
@@ -198,33 +223,42 @@ copy_large_region (struct clone *c, uint64_t region, uint8_t *buf,
     }
     n = piece_length (c, &pieces, at, end, buf_size, &zero);
     if (!zero) {
-      result = fetch (c, buf, n, at);
+      result = fetch (c, &f, pace == NULL, buf, n, at);
       if (result != COPY_OK)
         return result;
     }
-    if (store_piece (c, region, zero ? NULL : buf, at, (uint32_t) n,
-                     at + n == end, &hydrated, err) == -1)
+    r = store_piece (c, region, zero ? NULL : buf, at, (uint32_t) n,
+                     at + n == end, &hydrated, err);
+    if (!zero)
+      flights_end (&c->flights, &f.flight);
+    if (r == -1)
       return destination_result (*err);
     at += n;
+    if (pace && !zero && at < end && !pace->next_piece (pace, n))
+      return COPY_STOPPED;
   }
   return COPY_OK;
 }
 
 enum copy_result
 copy_regions (struct clone *c, struct regions r, uint8_t *buf,
-              uint32_t buf_size, int *err)
+              uint32_t buf_size, struct copy_pace *pace, int *err)
 {
   const uint64_t start = region_start (&c->geometry, r.first);
   const uint64_t length = region_start (&c->geometry, r.end) - start;
   enum copy_result result;
+  struct fetch f;
 
   *err = EIO;
   if (length > buf_size)
-    result = copy_large_region (c, r.first, buf, buf_size, err);
+    result = copy_large_region (c, r.first, buf, buf_size, pace, err);
   else {
-    result = fetch (c, buf, length, start);
-    if (result == COPY_OK && store_fetched (c, r, buf, err) == -1)
-      result = destination_result (*err);
+    result = fetch (c, &f, pace == NULL, buf, length, start);
+    if (result == COPY_OK) {
+      if (store_fetched (c, r, buf, err) == -1)
+        result = destination_result (*err);
+      flights_end (&c->flights, &f.flight);
+    }
   }
   /* Somebody may have been faster, who did not need the source. */
   return bitmap_all_set (c->bitmap, r.first, r.end) ? COPY_OK : result;

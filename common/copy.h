@@ -7,6 +7,7 @@
 #define NBDCLONE_COPY_H
 
 #include "clone.h"
+#include "flights.h"
 
 /* Why a copy has failed, which decides who is to blame and who tries again. */
 enum copy_result {
@@ -22,24 +23,46 @@ enum copy_result {
  * end, in the destination's last block, comes from there.
  */
 struct fetch {
-  struct source_wait wait;
+  struct source_wait wait; /* first */
+  struct flights *flights;
+  struct flight flight;
   bool started;
   int err; /* of the destination's part */
 };
 
-extern void fetch_start (struct clone *, struct fetch *, void *buf,
-                         uint64_t length, uint64_t offset);
+/* For whom, which decides what goes first; and since when he waits for these
+ * bytes (clock's time; 0 for now), which decides when it has been too long.
+ */
+struct purpose {
+  bool client;
+  uint64_t since_us;
+};
+
+/* The fetch's flight has begun, or is all zero.  It lands when the fetch ends;
+ * to end it is the caller's.
+ */
+extern void fetch_start (struct clone *, struct fetch *, struct purpose,
+                         void *buf, uint64_t length, uint64_t offset);
 
 /* 0, or the error as in source.h. */
 extern int fetch_finish (struct clone *, struct fetch *);
+
+/* What the background does between the pieces of a copy. */
+struct copy_pace {
+  /* So many bytes have been copied; another piece follows.  Waits until it may.
+   * false if the copy is to end here.
+   */
+  bool (*next_piece) (struct copy_pace *, uint64_t bytes);
+};
 
 /* Make these regions hydrated.  They are fetched at once if they fit into the
  * buffer of buf_size bytes; else they must be one region, which is fetched in
  * pieces of that size, a multiple of 64 KiB.  COPY_OK whenever they are
  * hydrated in the end, by whomever.  *err gets the error number for a client.
+ * Without a pace a client waits for it.
  */
 extern enum copy_result copy_regions (struct clone *, struct regions,
                                       uint8_t *buf, uint32_t buf_size,
-                                      int *err);
+                                      struct copy_pace *, int *err);
 
 #endif /* NBDCLONE_COPY_H */

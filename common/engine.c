@@ -7,7 +7,7 @@
  * the destination and meet no lock of ours (P8).  For missing runs:
  *
  *   read     from the source straight into the client's buffer, several pieces
- *            at once; what was hydrated meanwhile is read again from the
+ *            at once, or from whoever is fetching it already (flights.h); what was hydrated meanwhile is read again from the
  *            destination; whole regions are then kept (keep.c), and regions of
  *            which only a part was read are queued for the background, as is
  *            what a sequential reader will want next;
@@ -70,12 +70,12 @@ engine_is_complete (struct engine *e)
   return clone_complete (&e->clone);
 }
 
-/* A client's request needs the source from here ... */
-static void
+/* A client's request needs the source from here ...  Returns since when. */
+static uint64_t
 client_waits (struct engine *e)
 {
   atomic_fetch_add_explicit (&e->clone.clients, 1, memory_order_relaxed);
-  hydrate_yield (&e->hydrate);
+  return hydrate_yield (&e->hydrate);
 }
 
 /* ... to here. */
@@ -85,69 +85,114 @@ client_goes_on (struct engine *e)
   atomic_fetch_sub_explicit (&e->clone.clients, 1, memory_order_relaxed);
 }
 
-/* A piece of a read that is being fetched. */
+/* A piece of a read that is being fetched, by us or by somebody else. */
 struct piece {
+  enum flight_role role;
   struct fetch fetch;
+  struct rider rider;
   uint8_t *buf;
   uint64_t offset;
   uint32_t length;
 };
 
-/* Keep what was fetched, as far as it is worth it. */
+/* Keep what was fetched, as far as it is worth it, and end its flight. */
 static void
-keep_piece (struct engine *e, const struct piece *p)
+keep_piece (struct engine *e, struct piece *p)
 {
+  struct flight *flight = &p->fetch.flight;
   const struct geometry *g = &e->clone.geometry;
   const struct regions touched = regions_touched (g, p->offset, p->length);
   struct regions covered = regions_covered (g, p->offset, p->length);
 
-  if (!e->config.on_read)
-    return;
-  if (regions_empty (covered)) {
-    hydrate_request (&e->hydrate, touched);
-    return;
+  if (!e->config.on_read || regions_empty (covered) ||
+      !keep_offer (&e->keep, covered,
+                   p->buf + (region_start (g, covered.first) - p->offset),
+                   flight)) {
+    flights_end (&e->clone.flights, flight);
+    covered.first = covered.end = touched.end;
   }
-  if (!keep_offer (&e->keep, covered,
-                   p->buf + (region_start (g, covered.first) - p->offset)))
-    hydrate_request (&e->hydrate, touched);
-  else {
+  if (e->config.on_read) {
     hydrate_request (&e->hydrate,
                      (struct regions){ touched.first, covered.first });
     hydrate_request (&e->hydrate, (struct regions){ covered.end, touched.end });
   }
 }
 
+/* Begin to get a missing piece, or the first part of it: sets its length. */
+static void
+start_piece (struct engine *e, struct piece *p, uint8_t *buf, uint32_t length,
+             uint64_t offset, uint64_t since_us)
+{
+  struct clone *c = &e->clone;
+
+  p->buf = buf;
+  p->offset = offset;
+  p->length = length;
+  p->role = flights_join (&c->flights, &p->fetch.flight, &p->rider, buf, offset,
+                          &p->length);
+  if (p->role == FLIGHT_OWN)
+    fetch_start (c, &p->fetch, (struct purpose){ true, since_us }, buf,
+                 p->length, offset);
+}
+
+/* Wait until a piece's bytes are there, or an error. */
+static int
+wait_piece (struct engine *e, struct piece *p, uint64_t since_us)
+{
+  struct clone *c = &e->clone;
+
+  switch (p->role) {
+  case FLIGHT_OWN:
+    return fetch_finish (c, &p->fetch);
+  case FLIGHT_LANDED:
+    return 0;
+  case FLIGHT_RIDE:
+    if (rider_wait (&p->rider) == 0)
+      return 0;
+    /* Its failure is not ours: it was for more than we want, or has been
+     * waited for longer.
+     */
+    p->fetch.flight = (struct flight){ .listed = false };
+    fetch_start (c, &p->fetch, (struct purpose){ true, since_us }, p->buf,
+                 p->length, p->offset);
+    return fetch_finish (c, &p->fetch);
+  }
+  abort ();
+}
+
 /* Wait for a piece.  What has become hydrated since is newer at the
  * destination; the rest must have come from the source.
  */
 static int
-finish_piece (struct engine *e, struct piece *p, int *err)
+finish_piece (struct engine *e, struct piece *p, uint64_t since_us, int *err)
 {
   struct destination *d = e->clone.destination;
   const uint64_t end = p->offset + p->length;
   uint64_t at = p->offset;
-  const int fetch_error = fetch_finish (&e->clone, &p->fetch);
+  const int fetch_error = wait_piece (e, p, since_us);
+  int ret = 0;
 
-  while (at < end) {
+  while (at < end && ret == 0) {
     const struct run run = run_at (e, at, end - at);
 
     if (run.hydrated) {
-      if (d->ops->read (d, p->buf + (at - p->offset), (uint32_t) run.length, at,
-                        err) == -1)
-        return -1;
+      if (p->role == FLIGHT_OWN) /* nobody may look while this changes */
+        flights_end (&e->clone.flights, &p->fetch.flight);
+      ret = d->ops->read (d, p->buf + (at - p->offset), (uint32_t) run.length,
+                          at, err);
     }
     else if (fetch_error) {
       *err = EIO;
-      return -1;
+      ret = -1;
     }
     at += run.length;
   }
   /* The bytes of what is hydrated are not the source's, but neither are they
-   * stored (store.c).
+   * stored (store.c), and whoever else looks at them looks at the bits, too.
    */
-  if (fetch_error == 0)
+  if (fetch_error == 0 && p->role == FLIGHT_OWN)
     keep_piece (e, p);
-  return 0;
+  return ret;
 }
 
 /* Read a request that is not all hydrated. */
@@ -160,34 +205,33 @@ read_mixed (struct engine *e, uint8_t *buf, uint32_t length, uint64_t offset,
   struct piece pieces[WINDOW];
   unsigned started = 0, finished = 0;
   uint64_t at = offset;
+  const uint64_t since_us = client_waits (e);
   int ret = 0;
 
-  client_waits (e);
   while (at < end && ret == 0) {
     const struct run run = run_at (e, at, end - at);
-    const uint32_t n =
-      (uint32_t) (run.hydrated ? run.length : min64 (run.length, PIECE));
     uint8_t *to = buf + (at - offset);
 
-    if (run.hydrated)
-      ret = d->ops->read (d, to, n, at, err);
+    if (run.hydrated) {
+      ret = d->ops->read (d, to, (uint32_t) run.length, at, err);
+      at += run.length;
+    }
     else {
       struct piece *p = &pieces[started % WINDOW];
 
       if (started - finished == WINDOW)
-        ret = finish_piece (e, &pieces[finished++ % WINDOW], err);
-      p->buf = to;
-      p->offset = at;
-      p->length = n;
-      fetch_start (&e->clone, &p->fetch, to, n, at);
+        ret = finish_piece (e, &pieces[finished++ % WINDOW], since_us, err);
+      start_piece (e, p, to, (uint32_t) min64 (run.length, PIECE), at,
+                   since_us);
       started++;
+      at += p->length;
     }
-    at += n;
   }
   while (finished < started) {
     int piece_err;
 
-    if (finish_piece (e, &pieces[finished++ % WINDOW], &piece_err) == -1) {
+    if (finish_piece (e, &pieces[finished++ % WINDOW], since_us, &piece_err) ==
+        -1) {
       *err = piece_err;
       ret = -1;
     }
@@ -303,8 +347,11 @@ part_start (struct engine *e, struct part *p, int *err)
   if (!lend_buffer (e, &p->loan, size, err))
     return -1;
   p->fetching = size <= p->loan.size;
-  if (p->fetching)
-    fetch_start (c, &p->fetch, p->loan.buf, size, start);
+  if (p->fetching) {
+    p->fetch.flight = (struct flight){ .listed = false };
+    fetch_start (c, &p->fetch, (struct purpose){ .client = true }, p->loan.buf,
+                 size, start);
+  }
   return 0;
 }
 
@@ -321,7 +368,8 @@ part_finish (struct engine *e, struct part *p, const struct change *change,
 
   *err = EIO;
   if (!p->fetching) {
-    if (copy_regions (c, region, p->loan.buf, p->loan.size, err) == COPY_OK)
+    if (copy_regions (c, region, p->loan.buf, p->loan.size, NULL, err) ==
+        COPY_OK)
       r = store_hydrated (c, change, p->offset, p->length, err);
   }
   else if (fetch_finish (c, &p->fetch) == 0)
@@ -562,7 +610,7 @@ cache_missing (struct engine *e, uint64_t offset, uint64_t length,
       bitmap_run (c->bitmap, r.first, min64 (r.first + most, r.end), &hydrated);
 
     if (!hydrated && copy_regions (c, (struct regions){ r.first, r.first + n },
-                                   loan->buf, loan->size, err) != COPY_OK)
+                                   loan->buf, loan->size, NULL, err) != COPY_OK)
       return -1;
     r.first += n;
   }
@@ -658,6 +706,7 @@ engine_new (const struct engine_config *config, struct destination *destination,
   c->batch = (config->batch + (uint32_t) block - 1) & ~((uint32_t) block - 1);
   assert (geometry_regions (&c->geometry) == bitmap_regions (bitmap));
   claims_init (&c->claims);
+  flights_init (&c->flights);
   pthread_mutex_init (&e->lifecycle, NULL);
   keep_init (&e->keep, c);
   readahead_init (&e->readahead);
@@ -725,6 +774,7 @@ engine_close (struct engine *e)
   keep_destroy (&e->keep);
   readahead_destroy (&e->readahead);
   commit_destroy (&c->commit);
+  flights_destroy (&c->flights);
   claims_destroy (&c->claims);
   pthread_mutex_destroy (&e->lifecycle);
   free (e);

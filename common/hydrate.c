@@ -23,9 +23,10 @@
  * A copy that failed because the source is away or the destination is full puts
  * the cursor back and makes all wait for a moment.  It is nobody's failure.
  *
- * While clients need the source, only one copy is in flight (lesson 20: one, not
- * none).  The moment of the last need counts too, since a client that waits for
- * one answer before it asks again would look idle between the two.
+ * How much is in flight, pace.h decides.  While clients need the source, the
+ * sweep yields; what they asked for does not.  The moment of the last need counts
+ * too, since a client that waits for one answer before it asks again would look
+ * idle between the two.
  */
 
 #include <config.h>
@@ -48,6 +49,12 @@
 #define TROUBLE_PAUSE_US UINT64_C (1000000)  /* source away, destination full */
 #define YIELD_US UINT64_C (20000)
 
+/* The smallest copy that is worth a command of its own, if clients need not ask
+ * for less, and how many of them the window is made of where it is small.
+ */
+#define COPY_MIN (UINT64_C (64) << 10)
+#define COPIES 4
+
 /* Extents are asked for in pieces of this size (NBD's lengths have 32 bits),
  * when less than the second is known ahead of the cursor.
  */
@@ -66,6 +73,7 @@
 struct work {
   enum { WORK_COPY, WORK_ZERO, WORK_EXTENTS } kind;
   struct regions regions;
+  uint64_t piece;      /* bytes that are copied at a time */
   bool swept;          /* by the sweep, not for a client */
   uint64_t map_offset; /* WORK_EXTENTS */
 };
@@ -83,9 +91,10 @@ hydrate_init (struct hydrate *h, struct clone *clone, unsigned threshold,
   };
   pthread_mutex_init (&h->lock, NULL);
   clock_cond_init (&h->wake);
-  h->active = calloc (threshold, sizeof *h->active);
+  pace_init (&h->pace, COPIES * (uint64_t) clone->batch,
+             threshold * (uint64_t) clone->batch);
   h->threads = calloc (threshold, sizeof *h->threads);
-  if (h->active == NULL || h->threads == NULL) {
+  if (h->threads == NULL) {
     hydrate_destroy (h);
     return ENOMEM;
   }
@@ -96,36 +105,71 @@ void
 hydrate_destroy (struct hydrate *h)
 {
   assert (h->n_threads == 0);
-  free (h->active);
   free (h->threads);
   pthread_mutex_destroy (&h->lock);
   pthread_cond_destroy (&h->wake);
 }
 
-/* Most bytes in one copy: no more than an eighth of a second's worth where
- * there is a rate limit, so that it is kept evenly.
+/* Most bytes that are fetched at a time: no more than an eighth of a second's
+ * worth where there is a rate limit, so that it is kept evenly, and several of
+ * them to the window.
  */
+static uint64_t
+piece_size (const struct hydrate *h)
+{
+  const uint64_t batch = h->clone->batch;
+  uint64_t size = h->pace.window / COPIES;
+
+  if (h->rate && h->rate / 8 < size)
+    size = h->rate / 8;
+  size &= ~(COPY_MIN - 1);
+  if (size < COPY_MIN)
+    size = COPY_MIN;
+  return size < batch ? size : batch;
+}
+
+/* Most bytes in one copy. */
 static uint64_t
 copy_size (const struct hydrate *h)
 {
   const uint64_t region = geometry_region_size (&h->clone->geometry);
-  uint64_t size = h->clone->batch;
+  const uint64_t piece = piece_size (h);
 
-  if (h->rate && h->rate / 8 < size)
-    size = h->rate / 8;
-  return size < region ? region : size;
+  return piece < region ? region : piece;
 }
 
-/* Is somebody copying region r?  Then *end is where that ends.  If not, it is
- * where the next copy begins, at most as far as it was.
+static uint64_t
+bytes_of (const struct hydrate *h, struct regions r)
+{
+  const struct geometry *g = &h->clone->geometry;
+
+  return region_start (g, r.end) - region_start (g, r.first);
+}
+
+/* How much of this work is in flight at a time. */
+static uint64_t
+weight (const struct hydrate *h, const struct work *work)
+{
+  const uint64_t bytes = bytes_of (h, work->regions);
+
+  if (work->kind != WORK_COPY)
+    return 0;
+  return bytes < work->piece ? bytes : work->piece;
+}
+
+/* Is somebody copying region r, or a client fetching something in it?  Then *end
+ * is where that ends.  If not, it is where the next of them begins, at most as
+ * far as it was.
  */
 static bool
-is_active (const struct hydrate *h, uint64_t r, uint64_t *end)
+is_active (struct hydrate *h, uint64_t r, uint64_t *end)
 {
+  const struct geometry *g = &h->clone->geometry;
+  uint64_t from, to;
   unsigned i;
 
   for (i = 0; i < h->threshold; ++i) {
-    const struct regions a = h->active[i];
+    const struct regions a = h->threads[i].active;
 
     if (regions_empty (a))
       continue;
@@ -135,6 +179,15 @@ is_active (const struct hydrate *h, uint64_t r, uint64_t *end)
     }
     if (r < a.first && a.first < *end)
       *end = a.first;
+  }
+  if (flights_find (&h->clone->flights, region_start (g, r),
+                    region_start (g, *end), &from, &to)) {
+    if (region_of (g, from) == r) {
+      h->passed_over = true;
+      *end = region_of (g, to - 1) + 1;
+      return true;
+    }
+    *end = region_of (g, from);
   }
   return false;
 }
@@ -179,6 +232,7 @@ static void
 begin_round (struct hydrate *h)
 {
   h->round_failures = 0;
+  h->passed_over = false;
   h->source_complained = false;
   h->cursor = 0;
   extent_map_reset (&h->map, 0);
@@ -196,7 +250,8 @@ end_round (struct hydrate *h)
     return;
   if (h->round_failures == 0) {
     h->failed_rounds = 0;
-    h->pause_until_us = h->clone->clock->now_us (h->clone->clock) + BREATH_US;
+    h->pause_until_us = h->clone->clock->now_us (h->clone->clock) +
+                        (h->passed_over ? YIELD_US : BREATH_US);
   }
   else {
     h->failed_rounds++;
@@ -322,6 +377,43 @@ take_from_sweep (struct hydrate *h, struct work *work)
   return false;
 }
 
+/* Do clients need the source? */
+static bool
+clients_need_it (struct hydrate *h, uint64_t now)
+{
+  const uint64_t client =
+    atomic_load_explicit (&h->client_us, memory_order_relaxed);
+
+  return atomic_load_explicit (&h->clone->clients, memory_order_relaxed) > 0 ||
+         (client && now < client + YIELD_US);
+}
+
+/* May one more copy be in flight? */
+static bool
+has_room (struct hydrate *h, uint64_t now, bool yield)
+{
+  return h->in_flight == 0 || h->in_flight < pace_limit (&h->pace, now, yield);
+}
+
+/* Take what is next and there is room for. */
+static bool
+take (struct hydrate *h, uint64_t now, struct work *work)
+{
+  bool taken;
+
+  if (!has_room (h, now, false))
+    return false;
+  taken = take_from_queue (h, work);
+  if (!taken && h->sweeping) {
+    if (!has_room (h, now, clients_need_it (h, now)))
+      return false;
+    taken = take_from_sweep (h, work);
+  }
+  if (!taken)
+    pace_idle (&h->pace, now);
+  return taken;
+}
+
 /* Until when must we wait before a copy may begin?  0 if it may now, UINT64_MAX
  * if until something happens.
  */
@@ -329,8 +421,6 @@ static uint64_t
 wait_for (struct hydrate *h, uint64_t now)
 {
   struct clone *c = h->clone;
-  const uint64_t client =
-    atomic_load_explicit (&h->client_us, memory_order_relaxed);
 
   if (commit_failed (&c->commit))
     return UINT64_MAX;
@@ -341,21 +431,12 @@ wait_for (struct hydrate *h, uint64_t now)
   }
   if (h->rate && now < h->rate_next_us)
     return h->rate_next_us;
-  if (h->n_active > 0) {
-    if (atomic_load_explicit (&c->clients, memory_order_relaxed) > 0)
-      return now + YIELD_US;
-    if (client && now < client + YIELD_US)
-      return client + YIELD_US;
-  }
   return 0;
 }
 
 static void
-account_rate (struct hydrate *h, uint64_t now, struct regions r)
+account_rate (struct hydrate *h, uint64_t now, uint64_t bytes)
 {
-  const struct geometry *g = &h->clone->geometry;
-  const uint64_t bytes = region_start (g, r.end) - region_start (g, r.first);
-
   if (h->rate == 0)
     return;
   if (h->rate_next_us < now)
@@ -363,62 +444,110 @@ account_rate (struct hydrate *h, uint64_t now, struct regions r)
   h->rate_next_us += (uint64_t) ((double) bytes * 1e6 / (double) h->rate);
 }
 
+/* There was nothing to take, or no room: until when?  Whose copy ends takes the
+ * next one and wakes another thread up if there is room for two.
+ */
+static uint64_t
+idle_until (const struct hydrate *h, uint64_t now)
+{
+  if (h->pause_until_us)
+    return h->pause_until_us;
+  if (h->sweeping && h->unpark_us > now)
+    return h->unpark_us;
+  return UINT64_MAX;
+}
+
+static void
+idle (struct hydrate *h, uint64_t until)
+{
+  struct clock *clock = h->clone->clock;
+
+  h->idle++;
+  if (until == UINT64_MAX)
+    pthread_cond_wait (&h->wake, &h->lock);
+  else
+    clock->wait_until (clock, &h->wake, &h->lock, until);
+  h->idle--;
+}
+
 /* Wait for work and take it; false when it is time to end. */
 static bool
-next_work (struct hydrate *h, unsigned self, struct work *work)
+next_work (struct hydrate_thread *self, struct work *work)
 {
+  struct hydrate *h = self->hydrate;
   struct clock *clock = h->clone->clock;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
   while (!h->stop) {
     const uint64_t now = clock->now_us (clock);
-    uint64_t until = wait_for (h, now);
+    const uint64_t until = wait_for (h, now);
 
-    if (until == 0) {
-      if (take_from_queue (h, work) ||
-          (h->sweeping && take_from_sweep (h, work))) {
-        if (work->kind != WORK_EXTENTS) {
-          h->active[self] = work->regions;
-          h->n_active++;
-        }
-        if (work->kind == WORK_COPY)
-          account_rate (h, now, work->regions);
-        return true;
-      }
-      until = UINT64_MAX;
-      if (h->pause_until_us)
-        until = h->pause_until_us;
-      else if (h->sweeping && h->unpark_us > now)
-        until = h->unpark_us;
+    if (until) {
+      pace_idle (&h->pace, now);
+      idle (h, until);
     }
-    if (until == UINT64_MAX)
-      pthread_cond_wait (&h->wake, &h->lock);
+    else if (take (h, now, work)) {
+      work->piece = piece_size (h);
+      if (work->kind != WORK_EXTENTS) {
+        self->active = work->regions;
+        h->n_active++;
+        h->in_flight += weight (h, work);
+      }
+      if (work->kind == WORK_COPY)
+        account_rate (h, now, weight (h, work));
+      self->began_us = now;
+      if (h->idle > 0 && h->in_flight < h->pace.window)
+        pthread_cond_signal (&h->wake);
+      return true;
+    }
     else
-      clock->wait_until (clock, &h->wake, &h->lock, until);
+      idle (h, idle_until (h, now));
   }
   return false;
+}
+
+/* copy_pace: between two pieces of a large region. */
+static bool
+next_piece (struct copy_pace *pace, uint64_t bytes)
+{
+  struct hydrate_thread *self = (struct hydrate_thread *) pace;
+  struct hydrate *h = self->hydrate;
+  struct clock *clock = h->clone->clock;
+  uint64_t now;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+  now = clock->now_us (clock);
+  pace_copied (&h->pace, bytes, self->began_us, now);
+  while (!h->stop && h->rate && now < h->rate_next_us) {
+    clock->wait_until (clock, &h->wake, &h->lock, h->rate_next_us);
+    now = clock->now_us (clock);
+  }
+  account_rate (h, now, bytes);
+  self->began_us = now;
+  return !h->stop;
 }
 
 /* Copy; what the source cannot read is split until only bad regions are left
  * out.  Returns how many, or stops at any other failure.
  */
 static uint64_t
-copy_what_can_be (struct hydrate *h, struct regions r, uint8_t *buf,
-                  enum copy_result *result, int *err)
+copy_what_can_be (struct hydrate_thread *self, struct regions r, uint8_t *buf,
+                  uint64_t piece, enum copy_result *result, int *err)
 {
   uint64_t bad = 0;
 
-  *result = copy_regions (h->clone, r, buf, h->clone->batch, err);
+  *result = copy_regions (self->hydrate->clone, r, buf, (uint32_t) piece,
+                          &self->pace, err);
   if (*result == COPY_SOURCE_BAD && r.end - r.first > 1) {
     const uint64_t middle = r.first + (r.end - r.first) / 2;
 
-    bad = copy_what_can_be (h, (struct regions){ r.first, middle }, buf, result,
-                            err);
+    bad = copy_what_can_be (self, (struct regions){ r.first, middle }, buf,
+                            piece, result, err);
     if (*result == COPY_OK || *result == COPY_SOURCE_BAD) {
       const enum copy_result first = *result;
 
-      bad += copy_what_can_be (h, (struct regions){ middle, r.end }, buf,
-                               result, err);
+      bad += copy_what_can_be (self, (struct regions){ middle, r.end }, buf,
+                               piece, result, err);
       if (*result == COPY_OK)
         *result = first;
     }
@@ -429,19 +558,24 @@ copy_what_can_be (struct hydrate *h, struct regions r, uint8_t *buf,
 
 /* Note how a copy ended. */
 static void
-finish_copy (struct hydrate *h, unsigned self, const struct work *work,
+finish_copy (struct hydrate_thread *self, const struct work *work,
              enum copy_result result, uint64_t bad, int err)
 {
+  struct hydrate *h = self->hydrate;
   struct clone *c = h->clone;
   const uint64_t offset = region_start (&c->geometry, work->regions.first);
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
-  h->active[self] = (struct regions){ 0, 0 };
+  self->active = (struct regions){ 0, 0 };
   h->n_active--;
+  h->in_flight -= weight (h, work);
 
   switch (result) {
   case COPY_OK:
     h->destination_complained = false;
+    if (work->kind == WORK_COPY)
+      pace_copied (&h->pace, weight (h, work), self->began_us,
+                   c->clock->now_us (c->clock));
     break;
   case COPY_STOPPED:
     break;
@@ -520,17 +654,11 @@ ask_extents (struct hydrate *h, uint64_t offset)
   pthread_cond_broadcast (&h->wake);
 }
 
-struct thread_start {
-  struct hydrate *hydrate;
-  unsigned self;
-};
-
 static void *
 hydrate_thread (void *opaque)
 {
-  CLEANUP_FREE struct thread_start *start = opaque;
-  struct hydrate *h = start->hydrate;
-  const unsigned self = start->self;
+  struct hydrate_thread *self = opaque;
+  struct hydrate *h = self->hydrate;
   CLEANUP_FREE uint8_t *buf = malloc (h->clone->batch);
   struct work work;
 
@@ -538,7 +666,7 @@ hydrate_thread (void *opaque)
     log_error ("no memory for a copy in the background");
     return NULL;
   }
-  while (next_work (h, self, &work)) {
+  while (next_work (self, &work)) {
     enum copy_result result;
     uint64_t bad = 0;
     int err = 0;
@@ -554,10 +682,11 @@ hydrate_thread (void *opaque)
                                                 : COPY_DESTINATION_BAD;
       break;
     default:
-      bad = copy_what_can_be (h, work.regions, buf, &result, &err);
+      bad =
+        copy_what_can_be (self, work.regions, buf, work.piece, &result, &err);
       break;
     }
-    finish_copy (h, self, &work, result, bad, err);
+    finish_copy (self, &work, result, bad, err);
   }
   return NULL;
 }
@@ -566,17 +695,14 @@ int
 hydrate_start (struct hydrate *h)
 {
   while (h->n_threads < h->threshold) {
-    struct thread_start *start = malloc (sizeof *start);
+    struct hydrate_thread *t = &h->threads[h->n_threads];
     int r;
 
-    if (start == NULL)
-      return ENOMEM;
-    *start = (struct thread_start){ h, h->n_threads };
-    r = pthread_create (&h->threads[h->n_threads], NULL, hydrate_thread, start);
-    if (r) {
-      free (start);
+    t->pace.next_piece = next_piece;
+    t->hydrate = h;
+    r = pthread_create (&t->thread, NULL, hydrate_thread, t);
+    if (r)
       return r;
-    }
     h->n_threads++;
   }
   return 0;
@@ -595,13 +721,14 @@ hydrate_request (struct hydrate *h, struct regions r)
   pthread_cond_signal (&h->wake);
 }
 
-void
+uint64_t
 hydrate_yield (struct hydrate *h)
 {
   struct clock *clock = h->clone->clock;
+  const uint64_t now = clock->now_us (clock);
 
-  atomic_store_explicit (&h->client_us, clock->now_us (clock),
-                         memory_order_relaxed);
+  atomic_store_explicit (&h->client_us, now, memory_order_relaxed);
+  return now;
 }
 
 void
@@ -612,5 +739,5 @@ hydrate_stop (struct hydrate *h)
   pthread_cond_broadcast (&h->wake);
   pthread_mutex_unlock (&h->lock);
   while (h->n_threads > 0)
-    pthread_join (h->threads[--h->n_threads], NULL);
+    pthread_join (h->threads[--h->n_threads].thread, NULL);
 }

@@ -13,10 +13,21 @@
 #include <stdint.h>
 
 #include "clone.h"
+#include "copy.h"
 #include "extent-map.h"
+#include "pace.h"
 
 #define HYDRATE_QUEUE_MAX 1024
 #define HYDRATE_THRESHOLD_MAX 256
+
+/* One of the threads. */
+struct hydrate_thread {
+  struct copy_pace pace; /* first */
+  struct hydrate *hydrate;
+  pthread_t thread;
+  struct regions active; /* what it copies; under the lock; empty if nothing */
+  uint64_t began_us;     /* the piece that it copies */
+};
 
 struct hydrate {
   struct clone *clone;
@@ -32,8 +43,10 @@ struct hydrate {
   struct regions queue[HYDRATE_QUEUE_MAX]; /* a ring */
   size_t queue_first, queue_count;
 
-  struct regions *active; /* per thread; empty if it is not copying */
-  unsigned n_active;
+  unsigned n_active;  /* threads that copy */
+  uint64_t in_flight; /* bytes, of their pieces */
+  struct pace pace;
+  unsigned idle; /* threads that wait */
 
   uint64_t cursor;         /* of the sweep, a region */
   uint64_t round_failures; /* regions that failed since it began */
@@ -42,6 +55,8 @@ struct hydrate {
   uint64_t parked;         /* regions given up on for now */
   bool source_complained;  /* logged already in this round */
   bool destination_complained;
+
+  bool passed_over; /* regions in this round, as clients fetch them */
 
   uint64_t pause_until_us;
   uint64_t rate_next_us; /* when the rate allows the next copy */
@@ -52,8 +67,8 @@ struct hydrate {
 
   _Atomic uint64_t client_us; /* when a client last needed the source */
 
-  pthread_t *threads;
-  unsigned n_threads;
+  struct hydrate_thread *threads; /* `threshold` of them */
+  unsigned n_threads;             /* that have been started */
 };
 
 /* 0, or an error number.  The threads exist as soon as hydrate_start. */
@@ -65,8 +80,8 @@ extern int hydrate_start (struct hydrate *);
 /* Copy these regions next; forgotten if too much is asked for already. */
 extern void hydrate_request (struct hydrate *, struct regions);
 
-/* A client needs the source now: the background makes room. */
-extern void hydrate_yield (struct hydrate *);
+/* A client needs the source now: the background makes room.  Returns the time. */
+extern uint64_t hydrate_yield (struct hydrate *);
 
 /* End the threads.  Once only.  Waits for what they fetch: the source has to
  * fail it, if it hangs.

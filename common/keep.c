@@ -19,6 +19,7 @@
 struct keep_item {
   struct keep_item *next;
   struct regions regions;
+  struct flight flight;
   size_t length;
   uint8_t data[];
 };
@@ -40,13 +41,15 @@ keep_destroy (struct keep *k)
   pthread_cond_destroy (&k->work);
 }
 
-/* Under lock: the next item, or NULL when it is time to end. */
+/* Under lock: the next item, or NULL when it is time to end.  For what has been
+ * reserved there will be an item, also while it is being stopped.
+ */
 static struct keep_item *
 next_item (struct keep *k)
 {
   struct keep_item *item;
 
-  while (k->first == NULL && !k->stop) {
+  while (k->first == NULL && (!k->stop || k->bytes > 0)) {
     k->idle++;
     pthread_cond_wait (&k->work, &k->lock);
     k->idle--;
@@ -58,6 +61,15 @@ next_item (struct keep *k)
       k->last = &k->first;
   }
   return item;
+}
+
+/* Under lock: so much room is free again. */
+static void
+give_back (struct keep *k, size_t length)
+{
+  k->bytes -= length;
+  if (k->stop && k->bytes == 0)
+    pthread_cond_broadcast (&k->work);
 }
 
 static void *
@@ -76,8 +88,9 @@ keep_thread (void *opaque)
      */
     if (!commit_failed (&k->clone->commit))
       (void) store_fetched (k->clone, item->regions, item->data, &err);
+    flights_end (&k->clone->flights, &item->flight);
     pthread_mutex_lock (&k->lock);
-    k->bytes -= item->length;
+    give_back (k, item->length);
     free (item);
   }
   pthread_mutex_unlock (&k->lock);
@@ -109,29 +122,30 @@ reserve (struct keep *k, size_t length)
 }
 
 bool
-keep_offer (struct keep *k, struct regions regions, const void *data)
+keep_offer (struct keep *k, struct regions regions, const void *data,
+            struct flight *flight)
 {
   const struct geometry *g = &k->clone->geometry;
-  const size_t length =
-    region_start (g, regions.end) - region_start (g, regions.first);
+  const uint64_t start = region_start (g, regions.first);
+  const size_t length = region_start (g, regions.end) - start;
   struct keep_item *item;
 
   if (!reserve (k, length))
     return false;
   item = malloc (sizeof *item + length);
-  if (item) {
-    item->next = NULL;
-    item->regions = regions;
-    item->length = length;
-    memcpy (item->data, data, length);
-  }
-
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&k->lock);
-  if (item == NULL || k->stop) {
-    k->bytes -= length;
-    free (item);
+  if (item == NULL) {
+    ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&k->lock);
+    give_back (k, length);
     return false;
   }
+  item->next = NULL;
+  item->regions = regions;
+  item->length = length;
+  memcpy (item->data, data, length);
+  flights_move (&k->clone->flights, flight, &item->flight, item->data, start,
+                start + length);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&k->lock);
   *k->last = item;
   k->last = &item->next;
   if (k->idle)

@@ -39,9 +39,11 @@ extern void keep_destroy (struct keep *);
 extern int keep_start (struct keep *);
 
 /* Keep the source's bytes of these regions if there is room; takes a copy.
- * Returns false if there was no room.
+ * Their flight, which has landed, goes on with that copy until it is stored.
+ * Returns false, and has done nothing, if there was no room.
  */
-extern bool keep_offer (struct keep *, struct regions, const void *data);
+extern bool keep_offer (struct keep *, struct regions, const void *data,
+                        struct flight *);
 
 /* Store what is waiting and end the threads.  Once only. */
 extern void keep_stop (struct keep *);

@@ -50,8 +50,10 @@ struct source_request {
   void *buf;                     /* to read into, or */
   struct source_extent *extents; /* room for max_extents */
   size_t max_extents;
-  bool patient;     /* extents: wait for a source that is away, as reads do */
-  size_t n_extents; /* out: how many there are */
+  bool patient; /* extents: wait for a source that is away, as reads do */
+  bool urgent;  /* a client waits: goes ahead of what the background wants */
+  uint64_t since_us; /* CLOCK_MONOTONIC: has been waited for since, or 0 */
+  size_t n_extents;  /* out: how many there are */
   void (*done) (struct source_request *);
   void *opaque; /* the caller's */
   int error;    /* out */
@@ -72,20 +74,6 @@ source_wait_done (struct source_request *r)
   struct source_wait *w = (struct source_wait *) r;
 
   sem_post (&w->ended);
-}
-
-static inline void
-source_start_read (struct source *s, struct source_wait *w, void *buf,
-                   uint64_t length, uint64_t offset)
-{
-  w->request = (struct source_request){
-    .offset = offset,
-    .length = length,
-    .buf = buf,
-    .done = source_wait_done,
-  };
-  sem_init (&w->ended, 0, 0);
-  s->ops->read (s, &w->request);
 }
 
 static inline void

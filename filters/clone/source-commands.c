@@ -17,6 +17,9 @@
 #include "destination.h"
 #include "source-nbd-private.h"
 
+/* What a command costs beside its bytes, in bytes: so many take as long. */
+#define COMMAND_LOAD UINT64_C (16384)
+
 #define EXTENTS_MAX UINT64_C (0xfff00000) /* NBD's lengths have 32 bits */
 
 void
@@ -92,6 +95,22 @@ finish_list (struct list *l, int err)
   }
 }
 
+/* What a command adds to its connection's load. */
+static uint64_t
+load_of (const struct command *c)
+{
+  return COMMAND_LOAD + (c->request->extents ? 0 : c->length);
+}
+
+static void
+put_on (struct connection *conn, struct command *c)
+{
+  c->connection = conn;
+  list_add (&conn->in_flight, c);
+  conn->n_in_flight++;
+  conn->load += load_of (c);
+}
+
 void
 take_off (struct command *c)
 {
@@ -99,6 +118,7 @@ take_off (struct command *c)
 
   list_remove (&conn->in_flight, c);
   conn->n_in_flight--;
+  conn->load -= load_of (c);
   c->connection = NULL;
 }
 
@@ -192,7 +212,7 @@ extents_arrived (void *opaque, const char *context, uint64_t offset,
 }
 
 struct connection *
-choose (struct nbd_source *src)
+choose (struct nbd_source *src, bool urgent)
 {
   struct connection *best = NULL;
   unsigned i;
@@ -200,8 +220,8 @@ choose (struct nbd_source *src)
   for (i = 0; i < src->n_connections; ++i) {
     struct connection *conn = &src->connections[i];
 
-    if (conn->state == UP &&
-        (best == NULL || conn->n_in_flight < best->n_in_flight))
+    if (conn->state == UP && (best == NULL || conn->load < best->load ||
+                              (!urgent && best->number == 0)))
       best = conn;
   }
   return best;
@@ -238,16 +258,14 @@ issue (struct nbd_source *src, struct command *c)
   int err = ESHUTDOWN;
 
   pthread_mutex_lock (&src->lock);
-  conn = src->stopped ? NULL : choose (src);
+  conn = src->stopped ? NULL : choose (src, c->request->urgent);
   if (!src->stopped && now_us () >= c->active_us + src->config.timeout_us) {
     conn = NULL;
     err = ENOTCONN;
   }
   else if (conn && !c->uncut) {
-    c->connection = conn;
+    put_on (conn, c);
     c->issued_us = now_us ();
-    list_add (&conn->in_flight, c);
-    conn->n_in_flight++;
     conn->issuers++;
   }
   else if (!conn && !src->stopped) {
@@ -298,7 +316,7 @@ issue_waiting (struct nbd_source *src)
 
   pthread_mutex_lock (&src->lock);
   l = src->waiting;
-  if (choose (src))
+  if (choose (src, true))
     src->waiting = (struct list){ NULL, NULL };
   else
     l.first = NULL;
@@ -415,7 +433,7 @@ cut (struct nbd_source *src, struct source_request *r, uint64_t active_us)
 static void
 start_request (struct nbd_source *src, struct source_request *r)
 {
-  const uint64_t now = now_us ();
+  const uint64_t since = r->since_us ? r->since_us : now_us ();
   bool seen;
 
   pthread_mutex_lock (&src->lock);
@@ -425,9 +443,9 @@ start_request (struct nbd_source *src, struct source_request *r)
   atomic_init (&r->unfinished, 1); /* so that it does not end before here */
   atomic_init (&r->failure, 0);
   if (seen)
-    cut (src, r, now);
+    cut (src, r, since);
   else {
-    struct command *c = new_command (r, r->offset, r->length, now);
+    struct command *c = new_command (r, r->offset, r->length, since);
 
     if (c)
       c->uncut = true;
@@ -450,7 +468,7 @@ nbd_source_extents (struct source *s, struct source_request *r)
   bool up;
 
   pthread_mutex_lock (&src->lock);
-  up = choose (src) != NULL;
+  up = choose (src, true) != NULL;
   pthread_mutex_unlock (&src->lock);
   if (up || r->patient)
     start_request (src, r);

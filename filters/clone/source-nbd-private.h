@@ -47,6 +47,7 @@ struct connection {
   unsigned issuers; /* threads that call libnbd to issue */
   struct list in_flight;
   unsigned n_in_flight;
+  uint64_t load;        /* bytes in flight, and some for each command */
   uint64_t heard_us;    /* when the last byte arrived */
   uint64_t replied_us;  /* when the last reply was complete */
   uint64_t answered_us; /* the latest issued_us that was answered */
@@ -122,10 +123,11 @@ extern void note_alive (struct command *);
 /* Put a command that is in no list among those that wait.  Under lock. */
 extern void let_wait (struct nbd_source *, struct command *);
 
-/* The connection with the fewest commands, or NULL if none is up.  Under
- * lock.
+/* The connection with the least in flight, or NULL if none is up.  What the
+ * background wants stays off the first one if it can, so that clients do not
+ * queue behind it.  Under lock.
  */
-extern struct connection *choose (struct nbd_source *);
+extern struct connection *choose (struct nbd_source *, bool urgent);
 
 /* Issue what is waiting.  What cannot be issued waits again. */
 extern void issue_waiting (struct nbd_source *);

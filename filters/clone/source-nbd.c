@@ -246,7 +246,7 @@ go_down (struct connection *conn, const char *why)
     else
       let_wait (src, c);
   }
-  if (!src->stopped && choose (src) == NULL && !src->told_lost)
+  if (!src->stopped && choose (src, true) == NULL && !src->told_lost)
     tell = src->told_lost = true;
   pthread_cond_broadcast (&src->changed);
   pthread_mutex_unlock (&src->lock);
@@ -276,7 +276,7 @@ may_connect (struct connection *conn)
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
   while (conn->number > 0 && !src->stopped &&
-         !(src->multi_conn && choose (src)))
+         !(src->multi_conn && choose (src, true)))
     pthread_cond_wait (&src->changed, &src->lock);
   return !src->stopped;
 }
@@ -285,7 +285,7 @@ static void
 tell_unreachable (struct nbd_source *src, const char *why)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
-  if (src->stopped || src->told_lost || choose (src))
+  if (src->stopped || src->told_lost || choose (src, true))
     return;
   src->told_lost = true;
   log_error ("source %s: cannot connect (%s); trying again", src->config.shown,

@@ -550,7 +550,7 @@ hydrate (struct crash *c, const struct step *s)
   step_range (c, s, &offset, &length);
   if (s->kind == STEP_COPY && !(m->now.hydrated & bit))
     must (copy_regions (&e->clone, (struct regions){ region, region + 1 }, buf,
-                        sizeof buf, &err) == COPY_OK);
+                        sizeof buf, NULL, &err) == COPY_OK);
   if (s->kind == STEP_READ) {
     /* Only these threads: nothing happens that we don't wait for. */
     if (!c->has_background)
