@@ -12,6 +12,10 @@
 #   nbd             Python with "h" connected to a server; see helpers.py
 #   fail            the end of a test that has failed
 #
+# A test says mounts=yes before if it wants to mount:
+#
+#   mount_tmpfs     a file system of a given size, at $tmp/fs
+#
 # Whatever a test forgets to look at is looked at when it exits: no nbdkit may
 # have been ended by a signal that the test did not send, and no sanitizer may
 # have said anything.  What the servers printed is shown when a test fails.
@@ -25,6 +29,16 @@ set -eu -o pipefail
 : "${srcdir:=.}"
 : "${SANITIZER:=none}" "${SANITIZER_PRELOAD:=}" "${SANITIZER_WRAPPER:=}"
 : "${CLONE_FILTER:?is not set by env.sh}"
+
+# A test that mounts is run again where nobody else sees its mounts, and where
+# they end with it.  Who is not root is root there, but nobody can write what its
+# mode forbids.
+if test -n "${mounts:-}" && test -z "${in_namespace:-}"; then
+    as_root=()
+    if test "$(id -u)" -ne 0; then as_root=(--map-root-user); fi
+    in_namespace=yes exec unshare --mount "${as_root[@]}" \
+        setpriv --bounding-set=-dac_override "$BASH" "$0"
+fi
 
 # Sockets live here, and the path of one has at most 107 bytes: /tmp, always.
 # Sanitizers leave their reports here too.
@@ -242,6 +256,13 @@ log_bytes ()
     echo $total
 }
 
+# mount_tmpfs SIZE
+mount_tmpfs ()
+{
+    mkdir "$tmp/fs"
+    mount -t tmpfs -o size="$1" tmpfs "$tmp/fs"
+}
+
 # make_garbage FILE SIZE: what the destination holds at first in every test.
 make_garbage () { head -c "$2" /dev/zero | tr '\0' '\333' > "$1"; }
 
@@ -288,6 +309,7 @@ at_exit ()
     for pid in "${daemons[@]}"; do kill -KILL "$pid" 2>/dev/null; done
     if test -n "$loop"; then losetup -d "$loop"; fi
     if test -n "$mounted"; then fusermount3 -u -z "$mounted"; fi
+    if mountpoint -q "$tmp/fs"; then umount -l "$tmp/fs"; fi
     if test -n "${KEEP:-}"; then note "kept $tmp"; else rm -rf "$tmp"; fi
     exit "$status"
 }

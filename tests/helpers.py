@@ -55,6 +55,17 @@ def content(name, offset=0, length=-1):
         return f.read(length)
 
 
+def fill(name):
+    """Make a file that takes all the space that its file system has left."""
+    with open(os.path.join(TMP, name), "wb", buffering=0) as f:
+        while True:
+            try:
+                f.write(bytes(4096))
+            except OSError as e:
+                assert e.errno == errno.ENOSPC, e
+                return
+
+
 def logged(name):
     """The requests in a file of nbdkit's log filter: [(kind, offset, count)];
     only of the kind is there something to be said of a Flush."""

@@ -4,6 +4,8 @@
  *
  * One context that all connections and threads share (lesson 15).  nbdkit
  * asserts that its can_* methods have been called before use, so they are, once.
+ * It takes an error number that is there before a write, zero or trim for the
+ * plugin's own, so it must find 0.
  * A plugin that is not parallel is called under one lock: nbdkit serializes the
  * requests of clients, but does not know of our threads.
  */
@@ -95,6 +97,7 @@ nbdkit_write (struct destination *d, const void *buf, uint32_t length,
   const uint8_t *p = buf;
   int r;
 
+  *err = 0;
   do {
     const uint32_t now = at_once (n, length);
 
@@ -113,6 +116,7 @@ zero_once (struct nbdkit_destination *n, uint32_t length, uint64_t offset,
 {
   if (n->can_zero == NBDKIT_ZERO_NONE)
     return nbdkit_write (&n->destination, n->zeroes, length, offset, err);
+  *err = 0;
   CALL_PLUGIN (n);
   return n->next->zero (n->next, length, offset, flags, err);
 }
@@ -149,6 +153,7 @@ nbdkit_trim (struct destination *d, uint32_t length, uint64_t offset, int *err)
 {
   struct nbdkit_destination *n = nbdkit_of (d);
 
+  *err = 0;
   CALL_PLUGIN (n);
   return n->next->trim (n->next, length, offset, 0, err);
 }
