@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# A limit on the size of files (EFBIG, section 6) is the same to the bitmap file
+# as no space: a flush fails with ENOSPC, the bits stay pending, SIGXFSZ ends
+# nobody, and the next commit after the limit has gone has all of them.
+
+# shellcheck source-path=SCRIPTDIR source=functions.sh
+. "${srcdir:-.}/functions.sh"
+
+size=$((256 * 4096))
+make_random "$tmp/src" $size
+make_garbage "$tmp/dst" $size
+start_source file "$tmp/src"
+# The limit is one on all files of a process, so the destination's is another's.
+start_nbdkit destination file "$tmp/dst"
+
+start () { start_clone nbd socket="$tmp/destination.sock" \
+                       clone-hydration=false clone-commit-interval=3600; }
+limit () { prlimit --pid "${pid_of[clone]}" --fsize="$1":unlimited; }
+start
+limit 16384                     # the bitmap file's headers, and no block of it
+nbd "$clone_uri" '
+R = 4096
+h.pwrite(b"a" * R, 0)
+for i in range(3):
+    expect("flush", error_of(h.flush), "ENOSPC")
+    h.pwrite(b"b" * R, (5 + i) * R)
+expect("read", bytes(h.pread(R, 5 * R)), b"b" * R)
+'
+kill9 clone
+start
+limit 16384
+nbd "$clone_uri" '
+R = 4096
+expect("nothing was flushed", extents(connect(MAP)), [(256 * R, HOLE | ZERO)])
+h.pwrite(b"a" * R, 0)
+expect("flush", error_of(h.flush), "ENOSPC")
+'
+limit unlimited
+nbd "$clone_uri" 'h.pwrite(b"b" * 4096, 20480); h.flush()'
+kill9 clone
+start
+nbd "$clone_uri" '
+R = 4096
+expect("pending, then flushed", bytes(h.pread(R, 0)), b"a" * R)
+expect("the map", extents(connect(MAP)),
+       [(R, 0), (4 * R, HOLE | ZERO), (R, 0), (250 * R, HOLE | ZERO)])
+'
+stop clone
