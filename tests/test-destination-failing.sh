@@ -14,7 +14,8 @@ make_random "$tmp/src" $size
 make_garbage "$tmp/dst" $size
 touch "$tmp/trouble"
 start_source file "$tmp/src"
-start_clone --filter="$POWERCUT_FILTER" file "$tmp/dst" clone-batch=64K \
+start_clone --filter=log --filter="$POWERCUT_FILTER" file "$tmp/dst" \
+    clone-batch=64K logfile="$tmp/dst.log" \
     powercut-error="EIO:kinds=write,zero:range=$bad+1:file=$tmp/trouble"
 
 # A batch in which a region cannot be written is left out as a whole.
@@ -23,6 +24,16 @@ wait_until most
 nbd "$clone_uri" '
 R = 4096
 bad = int(sys.argv[1])
+
+def attempts():
+    return sum(kind == "Write" and offset <= bad < offset + count
+               for kind, offset, count in logged("dst.log"))
+
+# With pauses that grow: three attempts take 1 + 2 seconds.
+start = time.monotonic()
+wait_for(lambda: attempts() == 3, "three attempts", 30)
+assert time.monotonic() - start > 2, "no pauses"
+
 for i in range(3):
     expect("read", bytes(h.pread(3 * R, bad - R)),
            content("src", bad - R, 3 * R))

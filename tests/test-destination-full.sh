@@ -14,10 +14,13 @@ make_random "$tmp/src" $size
 mount_tmpfs 4m
 truncate -s $size "$tmp/fs/dst"
 start_source file "$tmp/src"
-start_clone file "$tmp/fs/dst"
+start_clone file "$tmp/fs/dst" clone-threshold=1 clone-batch=$size
 
-told='cannot write to the destination .* No space left'
-wait_until grep -q "$told" "$tmp/clone.err"
+# It would have given up on what fails five times.
+tried () { test "$(grep -c 'pwrite: No space' "$tmp/clone.err")" -ge 7; }
+wait_until tried
+grep -q 'cannot write to the destination .* No space left' "$tmp/clone.err" ||
+    fail "the log does not say it"
 nbd "$clone_uri" '
 R = 4096
 def find(wanted):
