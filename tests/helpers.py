@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import resource
 import signal
 import sys
 import time
@@ -64,6 +65,12 @@ def fill(name):
             except OSError as e:
                 assert e.errno == errno.ENOSPC, e
                 return
+
+
+def limit_file_size(pid, size):
+    """From now on no file may grow beyond this by a process' writes."""
+    resource.prlimit(pid, resource.RLIMIT_FSIZE,
+                     (size, resource.RLIM_INFINITY))
 
 
 def logged(name):

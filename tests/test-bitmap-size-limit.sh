@@ -15,28 +15,29 @@ start_nbdkit destination file "$tmp/dst"
 
 start () { start_clone nbd socket="$tmp/destination.sock" \
                        clone-hydration=false clone-commit-interval=3600; }
-limit () { prlimit --pid "${pid_of[clone]}" --fsize="$1":unlimited; }
 start
-limit 16384                     # the bitmap file's headers, and no block of it
 nbd "$clone_uri" '
 R = 4096
+limit_file_size(int(sys.argv[1]), 16384)    # the headers, and no block
 h.pwrite(b"a" * R, 0)
 for i in range(3):
     expect("flush", error_of(h.flush), "ENOSPC")
     h.pwrite(b"b" * R, (5 + i) * R)
 expect("read", bytes(h.pread(R, 5 * R)), b"b" * R)
-'
+' "${pid_of[clone]}"
 kill9 clone
 start
-limit 16384
 nbd "$clone_uri" '
 R = 4096
+clone = int(sys.argv[1])
+limit_file_size(clone, 16384)
 expect("nothing was flushed", extents(connect(MAP)), [(256 * R, HOLE | ZERO)])
 h.pwrite(b"a" * R, 0)
 expect("flush", error_of(h.flush), "ENOSPC")
-'
-limit unlimited
-nbd "$clone_uri" 'h.pwrite(b"b" * 4096, 20480); h.flush()'
+limit_file_size(clone, resource.RLIM_INFINITY)
+h.pwrite(b"b" * R, 5 * R)
+h.flush()
+' "${pid_of[clone]}"
 kill9 clone
 start
 nbd "$clone_uri" '
