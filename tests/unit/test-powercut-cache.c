@@ -18,6 +18,7 @@
 
 #include "cache-private.h"
 #include "random.h"
+#include "testing.h"
 
 #define DISK_MAX (UINT32_C (700) << 10) /* more than two chunks */
 #define SECTOR 512u
@@ -607,7 +608,7 @@ random_requests (uint64_t seed, uint64_t size, uint32_t sector_size,
   uint64_t i;
 
   make (size, sector_size, limit);
-  for (i = 0; i < 1500; ++i) {
+  for (i = 0; i < 1500 / SLOWER; ++i) {
     const uint64_t what = random_number (seed, 1, i, 0) % 100;
     const uint64_t length = random_number (seed, 2, i, 0);
     const uint64_t offset = random_number (seed, 3, i, 0) % size;

@@ -261,8 +261,10 @@ open_elsewhere (const char *path, int wait_ms)
   must (pid != -1);
   if (pid == 0) {
     struct storage *s = storage_file_open (path, wait_ms);
+    const int err = s ? 0 : errno;
 
-    _exit (s ? 0 : errno);
+    storage_file_close (s);
+    _exit (err);
   }
   must (waitpid (pid, &status, 0) == pid && WIFEXITED (status));
   return WEXITSTATUS (status);

@@ -12,9 +12,10 @@
 #include <stdint.h>
 
 /* How much slower everything is: tests that repeat themselves do so less often
- * under a sanitizer.
+ * under a sanitizer or valgrind.
  */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || \
+  defined(MEMCHECK)
 #define SLOWER 10
 #else
 #define SLOWER 1
