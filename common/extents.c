@@ -87,11 +87,10 @@ ask_source (struct engine *e, struct answer *a)
   size_t i;
   int err;
 
-  if (a->at >= s->size) { /* the destination's bytes in its last block */
-    ask_destination (e, a);
-    return;
-  }
-  if (a->source_away) {
+  /* Behind the source's end, but in the same block of the destination, which
+   * cannot be asked about a part of a block.
+   */
+  if (a->at >= s->size || a->source_away) {
     tell_data (a);
     return;
   }
