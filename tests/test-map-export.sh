@@ -50,3 +50,14 @@ nbdinfo --no-content "$clone_uri" >/dev/null
 stop clone
 test "$(log_bytes Read "$tmp/source.log")" -le $((3 * 65536 + 2)) ||
     fail "looking at the map has made the filter read from the source"
+
+# It can have another name, and clients can see which exports there are.
+start_clone file "$tmp/dst" clone-map-export=progress clone-hydration=false
+nbdinfo --list --json "$clone_uri" >"$tmp/list"
+for name in '' progress; do
+    grep -qF "\"export-name\": \"$name\"" "$tmp/list" ||
+        fail "no export \"$name\" in the list: $(cat "$tmp/list")"
+done
+map_uri="nbd+unix:///progress?socket=$tmp/clone.sock"
+nbd "$map_uri" 'expect("read-only", h.is_read_only(), True)'
+stop clone

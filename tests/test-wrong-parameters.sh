@@ -44,6 +44,14 @@ refuse clone-commit-interval=-1 '.'
 refuse clone-commit-interval=soon '.'
 refuse clone-source-timeout=-1 '.'
 refuse clone-source-timeout=soon '.'
+refuse clone-source-timeout=inf '86400'
+refuse clone-source-timeout=1s '86400'
+refuse clone-source-timeout=86401 '86400'
+refuse clone-connections=65 '64'
+refuse clone-threshold=257 '256'
+refuse clone-batch=64M '33554432'
+refuse clone-map-export= 'names'
+refuse clone-map-export="$(printf 'x%.0s' {1..4097})" 'names'
 refuse_clone 'clone-colour' file "$tmp/dst" clone-colour=red
 
 # What is required, and a URI that is none.
@@ -57,7 +65,9 @@ for uri in '' /dev/sda http://localhost/ nbd+carrier-pigeon://localhost/ \
 done
 
 # A bitmap file in a directory that does not exist, or that is one.
-for path in "$tmp/nowhere/bitmap" "$tmp" ''; do
+# One that is a pipe must not hang us.
+mkfifo "$tmp/pipe"
+for path in "$tmp/nowhere/bitmap" "$tmp" "$tmp/pipe" ''; do
     refuse_clone 'bitmap' "${clone[@]}" clone-source="$source_uri" \
                  clone-bitmap="$path"
 done
@@ -74,6 +84,18 @@ refuse_clone '1048576.*1000000|1000000.*1048576' file "$tmp/dst"
 test "$(summary "$tmp/dst")" = "$before" || fail "destination was touched"
 rm -f "$bitmap"
 
-# A destination that cannot be written.
+# A destination that cannot be written, or whose blocks are larger than regions.
 truncate -s 1048576 "$tmp/dst"
 refuse_clone 'writ' pattern 1M
+refuse_clone 'clone-region-size=4096.*65536' \
+    --filter=blocksize-policy file "$tmp/dst" blocksize-minimum=64K \
+    blocksize-preferred=64K
+test ! -e "$bitmap" || fail "a bitmap file was made"
+
+# A source without a byte, and one that has too many regions.
+kill9 source
+start_source memory 0
+refuse_clone 'the source is empty' file "$tmp/dst"
+kill9 source
+start_source null 8191P
+refuse_clone 'clone-region-size=4096.*more than [0-9]+ regions' null 8191P

@@ -418,6 +418,73 @@ START_TEST (other_errors_are_not_no_space)
 }
 END_TEST
 
+/* A sync that fails is never taken for "no space", nor for success. */
+START_TEST (failed_sync_is_an_error)
+{
+  struct storage *s;
+  struct fixture f;
+  int fd, i;
+
+  fixture_init (&f);
+  s = create (&f, 8192);
+  start (s, _i);
+  /* What cannot be synced, behind the storage's back. */
+  fd = open ("/dev/null", O_RDWR | O_CLOEXEC);
+  must (fd != -1);
+  for (i = 3; i < fd; ++i) {
+    struct stat a, b;
+
+    if (fstat (i, &a) == 0 && stat (f.path, &b) == 0 && a.st_ino == b.st_ino &&
+        a.st_dev == b.st_dev)
+      must (dup2 (fd, i) == i);
+  }
+  ck_assert_int_eq (s->ops->write (s, NULL, 0, true), -1);
+  ck_assert_int_eq (errno, EINVAL);
+  ck_assert_int_eq (write_one (s, "x", 1, 0, true), -1);
+  ck_assert_int_eq (errno, EINVAL);
+  ck_assert_int_eq (write_one (s, "x", 1, 0, false), 0);
+  storage_file_close (s);
+  close (fd);
+  fixture_destroy (&f);
+}
+END_TEST
+
+/* Without io_uring it works all the same. */
+START_TEST (no_ring_is_no_harm)
+{
+  struct rlimit limit = { 0, 0 };
+  struct storage *s;
+  struct fixture f;
+  char got;
+
+  fixture_init (&f);
+  s = create (&f, 8192);
+  must (getrlimit (RLIMIT_NOFILE, &limit) == 0);
+  limit.rlim_cur = 3;
+  must (setrlimit (RLIMIT_NOFILE, &limit) == 0);
+  ck_assert_int_eq (storage_file_start (s), -1);
+  ck_assert_int_eq (errno, EMFILE);
+  ck_assert_int_eq (write_one (s, "x", 1, 0, true), 0);
+  ck_assert_int_eq (s->ops->read (s, &got, 1, 0), 0);
+  ck_assert_int_eq (got, 'x');
+  storage_file_close (s);
+  fixture_destroy (&f);
+}
+END_TEST
+
+/* A file that cannot be made leaves nothing behind. */
+START_TEST (create_fails_beyond_the_limit)
+{
+  struct fixture f;
+
+  fixture_init (&f);
+  limit_file_size (4096);
+  ck_assert_ptr_null (storage_file_create (f.path, 8192));
+  ck_assert_int_eq (errno, EFBIG);
+  fixture_destroy (&f);
+}
+END_TEST
+
 /* The bitmap file itself on top of it. */
 START_TEST (a_bitmap_file_is_kept)
 {
@@ -490,6 +557,9 @@ main (void)
   tcase_add_loop_test (s.tests, lock_of_a_killed_writer_is_waited_for, 0, WAYS);
   tcase_add_loop_test (s.tests, file_that_cannot_grow_is_no_space, 0, WAYS);
   tcase_add_loop_test (s.tests, other_errors_are_not_no_space, 0, WAYS);
+  tcase_add_loop_test (s.tests, failed_sync_is_an_error, 0, WAYS);
+  tcase_add_test (s.tests, no_ring_is_no_harm);
+  tcase_add_test (s.tests, create_fails_beyond_the_limit);
   tcase_add_loop_test (s.tests, a_bitmap_file_is_kept, 0, WAYS);
   return suite_run (s);
 }
