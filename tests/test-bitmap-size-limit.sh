@@ -13,6 +13,11 @@ start_source file "$tmp/src"
 # The limit is one on all files of a process, so the destination's is another's.
 start_nbdkit destination file "$tmp/dst"
 
+# It cannot even be made.
+( ulimit -S -f 8                # KiB
+  refuse_clone "clone-bitmap=$bitmap:.* File too large" \
+               nbd socket="$tmp/destination.sock" )
+
 start () { start_clone nbd socket="$tmp/destination.sock" \
                        clone-hydration=false clone-commit-interval=3600; }
 start
