@@ -7,6 +7,8 @@
 #   start_source    an nbdkit that plays the remote source
 #   start_clone     an nbdkit with the clone filter
 #   start_nbdkit    any other nbdkit
+#   start_server    a server that is not nbdkit
+#   start_proxy     a bad network in front of the source; see proxy.py
 #   stop, kill9     their two ends: in order, and by SIGKILL
 #   wait_until      the only way in which a test waits
 #   nbd             Python with "h" connected to a server; see helpers.py
@@ -136,6 +138,37 @@ start_nbdkit ()
     launch "$name" "${start_as:-other}" "$@"
     wait_until is_ready "$name"
     test -s "$tmp/$name.pid" || fail "nbdkit ($name) did not start: $*"
+}
+
+# Whether somebody listens on a Unix socket, without bothering them.
+is_listening () { grep -q "^[^ ]* [^ ]* 0* 00010000 .* $1\$" /proc/net/unix; }
+is_listening_or_gone () { is_listening "$tmp/$1.sock" || gone "$1"; }
+
+# start_server NAME COMMAND...: start a server that stays in the foreground, and
+# wait until it listens on $tmp/NAME.sock.
+start_server ()
+{
+    local name=$1
+    shift
+    rm -f "$tmp/$name.sock"
+    "$@" </dev/null >>"$tmp/$name.err" 2>&1 &
+    pid_of[$name]=$!
+    wait_until is_listening_or_gone "$name"
+    if gone "$name"; then fail "$name did not start: $*"; fi
+}
+
+# start_proxy: from now on $source_uri is the near end of a line to the source.
+# proxy COMMAND...: steer it; see proxy.py.
+start_proxy ()
+{
+    start_server proxy /usr/bin/python3 "$srcdir/proxy.py" "$tmp/proxy.sock" \
+                 "$tmp/source.sock" "$tmp/line.sock"
+    source_uri="nbd+unix:///?socket=$tmp/proxy.sock"
+}
+proxy ()
+{
+    python -c 'import sys, helpers; print(helpers.tell_proxy(*sys.argv[1:]))' \
+           "$@" >"$tmp/proxy.said" || fail "the proxy does not answer"
 }
 
 # start_source [OPTIONS] PLUGIN ARGS...: a server for $source_uri.  One thread a

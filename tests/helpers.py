@@ -1,10 +1,12 @@
 """What the tests' Python code has at hand; see nbd () in functions.sh."""
 
 import errno
+import json
 import os
 import re
 import resource
 import signal
+import socket
 import sys
 import time
 
@@ -168,6 +170,22 @@ def freeze(pid):
                 states.append(f.read().rpartition(")")[2].split()[0])
         return set(states) == {"T"}
     wait_for(stopped, "process %d is stopped" % pid)
+
+
+def tell_proxy(*words):
+    """Steer the line to the source; see proxy.py.  It has taken effect when
+    this returns: what "status" says, else nothing."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(BOUND)
+    s.connect(TMP + "/line.sock")
+    with s, s.makefile("rw") as f:
+        f.write(" ".join(str(word) for word in words) + "\n")
+        f.flush()
+        answer = f.readline().strip()
+    if words[0] == "status":
+        return json.loads(answer)
+    expect("the proxy's answer to %s" % (words,), answer, "ok")
+    return None
 
 
 def events():
