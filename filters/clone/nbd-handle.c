@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "nbd-handle.h"
+#include "uri.h"
 
 int
 nbd_handle_poll (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
@@ -77,8 +78,16 @@ copy_message (char *why, size_t size, const char *message, const char *uri)
 static struct nbd_handle *
 begin_connect (const char *uri, char *why, size_t why_size)
 {
-  struct nbd_handle *nbd = nbd_create ();
+  struct nbd_handle *nbd;
 
+  /* Each time: the file may have gone. */
+  if (!uri_is_trustworthy (uri)) {
+    snprintf (why, why_size,
+              "nbds needs ca-cert.pem in the directory tls-certificates, or "
+              "tls-psk-file, to know who answers");
+    return NULL;
+  }
+  nbd = nbd_create ();
   if (nbd && nbd_set_uri_allow_local_file (nbd, true) == 0 &&
       nbd_set_pread_initialize (nbd, false) == 0 &&
       nbd_add_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <nbdkit-filter.h>
 
@@ -192,6 +193,50 @@ uri_parse (const char *key, const char *value, struct uri *u)
 err:
   uri_free (u);
   return -1;
+}
+
+/* The value of a parameter of the query, or NULL; free it. */
+static char *
+query_value (const char *uri, const char *name)
+{
+  const size_t length = strlen (name);
+  const char *p = uri + strcspn (uri, "?");
+
+  while (*p) {
+    p++;
+    if (strncmp (p, name, length) == 0 && p[length] == '=') {
+      p += length + 1;
+      return decode (p, strcspn (p, "&"));
+    }
+    p += strcspn (p, "&");
+  }
+  return NULL;
+}
+
+static bool
+has_ca_cert (const char *prefix, const char *dir)
+{
+  CLEANUP_FREE char *path = NULL;
+
+  return asprintf (&path, "%s%s/ca-cert.pem", prefix, dir) >= 0 &&
+         access (path, R_OK) == 0;
+}
+
+bool
+uri_is_trustworthy (const char *uri)
+{
+  const char *home = getenv ("HOME");
+  CLEANUP_FREE char *psk_file = query_value (uri, "tls-psk-file");
+  CLEANUP_FREE char *dir = query_value (uri, "tls-certificates");
+
+  if (strncmp (uri, "nbds", 4) != 0 || psk_file)
+    return true;
+  if (dir)
+    return has_ca_cert ("", dir);
+  if (geteuid () == 0 || home == NULL)
+    return has_ca_cert ("", "/etc/pki/libnbd");
+  return has_ca_cert (home, "/.pki/libnbd") ||
+         has_ca_cert (home, "/.config/pki/libnbd");
 }
 
 void

@@ -6,6 +6,8 @@
 #ifndef NBDCLONE_URI_H
 #define NBDCLONE_URI_H
 
+#include <stdbool.h>
+
 struct uri {
   char *uri; /* for libnbd; paths in it are absolute */
   char *export_name;
@@ -18,6 +20,14 @@ struct uri {
  * names the parameter `key`.
  */
 extern int uri_parse (const char *key, const char *value, struct uri *);
+
+/* With nbds, whether there is what libnbd needs to check who the server is: a
+ * PSK file, or ca-cert.pem where it looks for certificates.  Without the latter
+ * libnbd 1.14 goes on with the system's certificates, but then it checks
+ * neither host nor certificate (tried): whoever is asked could be anybody.
+ */
+extern bool uri_is_trustworthy (const char *uri);
+
 extern void uri_free (struct uri *);
 
 #endif /* NBDCLONE_URI_H */
