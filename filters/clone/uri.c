@@ -165,6 +165,17 @@ uri_parse (const char *key, const char *value, struct uri *u)
   if (path > value + end)
     path = value + end;
   at = memrchr (authority, '@', (size_t) (path - authority));
+  if (at) {
+    CLEANUP_FREE char *user = decode (authority, (size_t) (at - authority));
+
+    /* libnbd takes all of it as the name, and names it in its errors. */
+    if (user && strchr (user, ':')) {
+      nbdkit_error ("%s: the user name must not contain a colon: NBD knows no "
+                    "passwords, keys are in the tls-psk-file",
+                    key);
+      return -1;
+    }
+  }
 
   p = *path == '/' ? path + 1 : path;
   u->export_name = decode (p, (size_t) (value + end - p));
