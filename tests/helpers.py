@@ -159,17 +159,28 @@ def finish(h, cookie, seconds=BOUND):
         h.poll(100)
 
 
+def thread_states(pid):
+    """The set of the states of a process's threads, as ps(1) has them."""
+    states = set()
+    for task in os.listdir("/proc/%d/task" % pid):
+        try:
+            with open("/proc/%d/task/%s/stat" % (pid, task)) as f:
+                states.add(f.read().rpartition(")")[2].split()[0])
+        except FileNotFoundError:
+            pass                        # it has just ended
+    return states
+
+
 def freeze(pid):
     """SIGSTOP, and wait until it has reached all threads."""
     os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: thread_states(pid) == {"T"},
+             "process %d is stopped" % pid)
 
-    def stopped():
-        states = []
-        for task in os.listdir("/proc/%d/task" % pid):
-            with open("/proc/%d/task/%s/stat" % (pid, task)) as f:
-                states.append(f.read().rpartition(")")[2].split()[0])
-        return set(states) == {"T"}
-    wait_for(stopped, "process %d is stopped" % pid)
+
+def let_settle(pid):
+    """Wait until all that a server has received is waiting for something."""
+    wait_for(lambda: thread_states(pid) == {"S"}, "all threads wait")
 
 
 def tell_proxy(*words):
