@@ -31,9 +31,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -41,39 +39,19 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <libnbd.h>
+#include "chance.h"
+#include "process.h"
+#include "requests.h"
 
 #define CLIENTS 2
-#define MAX_IN_FLIGHT 12
-#define MAX_EXTENTS 4096
-#define KIB 1024
-#define MIB (1024 * 1024)
-
-enum kind { READ, WRITE, ZERO, TRIM, FLUSH, CACHE, EXTENTS };
-static const char *const kind_names[] = { "read",  "write", "zero",   "trim",
-                                          "flush", "cache", "extents" };
-
-/* A request; buf is what is written or read. */
-struct request {
-  enum kind kind;
-  uint64_t offset, count;
-  uint32_t flags;
-  uint64_t sent; /* value of the clock */
-  unsigned char *buf;
-  uint32_t extents[2 * MAX_EXTENTS];
-  size_t nr_extents;
-  bool busy, answered;
-  int error;
-};
+#define DEPTH_MAX 12
 
 /* Options. */
 static const char *source_file, *destination_file, *socket_path, *pidfile;
 static const char *log_file;
 static uint64_t region_size, nr_operations, seed;
-static unsigned bound_s = 60;
 static char **command;
 
 /* The model. */
@@ -81,77 +59,23 @@ static uint64_t size, source_size, nr_regions;
 static unsigned char *newest, *original;
 static uint64_t *first_ack;
 static uint64_t *committed; /* the number of the operation, or 0 */
-static uint64_t clock_now;  /* counts requests sent and answered */
 
 /* The world. */
-static struct request requests[MAX_IN_FLIGHT];
-static struct nbd_handle *clients[CLIENTS];
+static struct clients clients;
 static pid_t server;
 static uint64_t operation; /* number of the current one */
 static uint64_t nr_kills, nr_stops, nr_reverted;
-static unsigned depth; /* most requests in flight */
-static bool frozen;    /* no hydration but by writes */
+static bool frozen;  /* no hydration but by writes */
+static bool killing; /* errors mean nothing, and their requests stay busy */
 
-static void __attribute__ ((noreturn, format (printf, 1, 2)))
-fail (const char *fmt, ...)
+static void
+when_failing (void)
 {
-  va_list ap;
-
-  printf ("differential: FAIL: seed=%" PRIu64 " region-size=%" PRIu64
-          " size=%" PRIu64 " source-size=%" PRIu64 " operation %" PRIu64 ": ",
+  printf ("differential: seed=%" PRIu64 " region-size=%" PRIu64 " size=%" PRIu64
+          " source-size=%" PRIu64 " operation %" PRIu64 "\n",
           seed, region_size, size, source_size, operation);
-  va_start (ap, fmt);
-  vprintf (fmt, ap);
-  va_end (ap);
-  printf ("\n");
   if (server > 0)
     kill (server, SIGKILL);
-  exit (EXIT_FAILURE);
-}
-
-static uint64_t
-least (uint64_t a, uint64_t b)
-{
-  return a < b ? a : b;
-}
-
-/* Random numbers: splitmix64. */
-static uint64_t
-any (void)
-{
-  static uint64_t state;
-  static bool seeded;
-  uint64_t z;
-
-  if (!seeded) {
-    state = seed;
-    seeded = true;
-  }
-  z = (state += UINT64_C (0x9e3779b97f4a7c15));
-  z = (z ^ (z >> 30)) * UINT64_C (0xbf58476d1ce4e5b9);
-  z = (z ^ (z >> 27)) * UINT64_C (0x94d049bb133111eb);
-  return z ^ (z >> 31);
-}
-
-static uint64_t
-up_to (uint64_t max)
-{
-  return any () % (max + 1);
-}
-
-static bool
-percent (unsigned n)
-{
-  return up_to (99) < n;
-}
-
-static uint64_t
-seconds (void)
-{
-  struct timespec t;
-
-  clock_gettime (CLOCK_MONOTONIC, &t);
-  return t.tv_sec;
 }
 
 /* Start the server with clone-hydration=HYDRATION and so on, and wait until it
@@ -161,7 +85,6 @@ static void
 start (bool hydration, bool on_read)
 {
   static const char *const batches[] = { "64K", "1M", "4M" };
-  const uint64_t end = seconds () + bound_s;
   char parameters[5][64];
   char *argv[64];
   size_t n = 0, i;
@@ -181,95 +104,24 @@ start (bool hydration, bool on_read)
 
   unlink (pidfile);
   unlink (socket_path);
-  server = fork ();
-  if (server == 0) {
-    int fd = open (log_file, O_WRONLY | O_CREAT | O_APPEND, 0600);
-
-    dup2 (fd, STDERR_FILENO);
-    execvp (argv[0], argv);
-    _exit (127);
-  }
-
-  for (;;) {
-    struct stat st;
-    int status;
-
-    if (stat (pidfile, &st) == 0 && st.st_size > 0)
-      break;
-    if (waitpid (server, &status, WNOHANG) == server)
-      fail ("the server has not started: wait status %x", status);
-    if (seconds () > end)
-      fail ("the server is not ready after %u s", bound_s);
-    nanosleep (&(struct timespec){ .tv_nsec = 2000000 }, NULL);
-  }
+  server = process_start (argv, log_file);
+  process_ready (server, "the server", pidfile);
 }
 
 /* Wait for the end of the server and return its wait status. */
 static int
 wait_server (void)
 {
-  const uint64_t end = seconds () + bound_s;
-  int status;
+  const int status = process_end (server, "the server");
 
-  while (waitpid (server, &status, WNOHANG) != server) {
-    if (seconds () > end)
-      fail ("the server has not stopped after %u s", bound_s);
-    nanosleep (&(struct timespec){ .tv_nsec = 2000000 }, NULL);
-  }
   server = 0;
   return status;
-}
-
-static struct nbd_handle *
-connect_to (const char *export)
-{
-  struct nbd_handle *nbd = nbd_create ();
-
-  if (nbd == NULL || nbd_set_export_name (nbd, export) == -1 ||
-      nbd_add_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == -1 ||
-      nbd_connect_unix (nbd, socket_path) == -1)
-    fail ("connect: %s", nbd_get_error ());
-  if ((uint64_t) nbd_get_size (nbd) != size)
-    fail ("the size is %" PRIi64, nbd_get_size (nbd));
-  return nbd;
 }
 
 static void
 connect_clients (void)
 {
-  for (int i = 0; i < CLIENTS; ++i)
-    clients[i] = connect_to ("");
-  if (nbd_can_multi_conn (clients[0]) != 1)
-    fail ("multi-conn is not advertised, with a plugin that has it");
-  depth = up_to (MAX_IN_FLIGHT - 1) + 1;
-}
-
-static void
-close_clients (void)
-{
-  for (int i = 0; i < CLIENTS; ++i) {
-    nbd_close (clients[i]);
-    clients[i] = NULL;
-  }
-}
-
-static bool
-changes (const struct request *r)
-{
-  return r->kind == WRITE || r->kind == ZERO || r->kind == TRIM;
-}
-
-static bool
-overlap (const struct request *r, uint64_t start, uint64_t end)
-{
-  return r->kind != FLUSH && r->offset < end && start < r->offset + r->count;
-}
-
-/* What the request leaves at offset. */
-static unsigned char
-byte_of (const struct request *r, uint64_t offset)
-{
-  return r->kind == WRITE ? r->buf[offset - r->offset] : 0;
+  clients_connect (&clients, CLIENTS, up_to (DEPTH_MAX - 1) + 1);
 }
 
 static void
@@ -281,32 +133,6 @@ check_read (const struct request *r)
             " is %02x, but the newest is %02x and the source's %02x",
             r->count, r->offset, r->offset + i, r->buf[i],
             newest[r->offset + i], original[r->offset + i]);
-}
-
-static void
-check_extents (const struct request *r)
-{
-  uint64_t at = r->offset;
-
-  for (size_t i = 0; i < r->nr_extents; i += 2) {
-    const uint64_t end = at + r->extents[i];
-    const uint32_t flags = r->extents[i + 1];
-
-    if (end > r->offset + r->count)
-      fail ("extents of %" PRIu64 " bytes at %" PRIu64
-            " go beyond, to %" PRIu64,
-            r->count, r->offset, end);
-    if (flags == LIBNBD_STATE_HOLE)
-      fail ("a hole at %" PRIu64 " that is not zero", at);
-    if (flags & LIBNBD_STATE_ZERO)
-      for (; at < end; ++at)
-        if (newest[at] != 0)
-          fail ("extents say zero, but byte %" PRIu64 " is %02x", at,
-                newest[at]);
-    at = end;
-  }
-  if (at == r->offset)
-    fail ("no extents for %" PRIu64 " bytes at %" PRIu64, r->count, r->offset);
 }
 
 static void
@@ -322,7 +148,6 @@ note_answer (const struct request *r)
 {
   const uint64_t end = least (r->offset + r->count, source_size);
 
-  clock_now++;
   if (r->kind == FLUSH) {
     for (uint64_t i = 0; i < nr_regions; ++i)
       if (first_ack[i] != 0 && first_ack[i] < r->sent)
@@ -337,276 +162,35 @@ note_answer (const struct request *r)
     const uint64_t i = at / region_size;
 
     if (first_ack[i] == 0)
-      first_ack[i] = clock_now;
+      first_ack[i] = clients.clock;
     if (r->flags & LIBNBD_CMD_FLAG_FUA)
       commit (i);
   }
 }
 
-/* Look at the requests that have been answered.  While the server is being
- * killed, errors mean nothing, and their requests stay busy.
- */
-static void
-collect (bool killing)
-{
-  for (int i = 0; i < MAX_IN_FLIGHT; ++i) {
-    struct request *r = &requests[i];
-
-    if (!r->busy || !r->answered)
-      continue;
-    if (r->error != 0) {
-      if (killing)
-        continue;
-      if (!(r->error == ENOTSUP && r->flags & LIBNBD_CMD_FLAG_FAST_ZERO))
-        fail ("%s of %" PRIu64 " bytes at %" PRIu64 ": %s", kind_names[r->kind],
-              r->count, r->offset, strerror (r->error));
-    }
-    else if (r->kind == READ)
-      check_read (r);
-    else if (r->kind == EXTENTS)
-      check_extents (r);
-    else if (r->kind != CACHE)
-      note_answer (r);
-    free (r->buf);
-    r->buf = NULL;
-    r->busy = false;
-  }
-}
-
-static unsigned
-in_flight (void)
-{
-  unsigned n = 0;
-
-  for (int i = 0; i < MAX_IN_FLIGHT; ++i)
-    n += requests[i].busy;
-  return n;
-}
-
-/* Move bytes to and from the server, once; false: all connections are dead. */
 static bool
-pump (int timeout_ms)
+is_zero (uint64_t offset)
 {
-  struct pollfd fds[CLIENTS];
-  bool alive = false;
+  return newest[offset] == 0;
+}
 
-  for (int i = 0; i < CLIENTS; ++i) {
-    const unsigned direction = nbd_aio_get_direction (clients[i]);
-
-    fds[i].fd = -1;
-    fds[i].events = fds[i].revents = 0;
-    if (nbd_aio_is_dead (clients[i]) || nbd_aio_is_closed (clients[i]))
-      continue;
-    alive = true;
-    fds[i].fd = nbd_aio_get_fd (clients[i]);
-    if (direction & LIBNBD_AIO_DIRECTION_READ)
-      fds[i].events |= POLLIN;
-    if (direction & LIBNBD_AIO_DIRECTION_WRITE)
-      fds[i].events |= POLLOUT;
+static bool
+answer (struct request *r)
+{
+  if (r->error != 0) {
+    if (killing)
+      return false;
+    if (!(r->error == ENOTSUP && r->flags & LIBNBD_CMD_FLAG_FAST_ZERO))
+      fail ("%s of %" PRIu64 " bytes at %" PRIu64 ": %s", kind_names[r->kind],
+            r->count, r->offset, strerror (r->error));
   }
-  if (!alive)
-    return false;
-  if (poll (fds, CLIENTS, timeout_ms) == -1 && errno != EINTR)
-    fail ("poll: %s", strerror (errno));
-  for (int i = 0; i < CLIENTS; ++i) {
-    const unsigned direction = nbd_aio_get_direction (clients[i]);
-
-    if (fds[i].revents & (POLLIN | POLLHUP | POLLERR) &&
-        direction & LIBNBD_AIO_DIRECTION_READ)
-      nbd_aio_notify_read (clients[i]);
-    else if (fds[i].revents & (POLLOUT | POLLHUP | POLLERR) &&
-             direction & LIBNBD_AIO_DIRECTION_WRITE)
-      nbd_aio_notify_write (clients[i]);
-  }
+  else if (r->kind == READ)
+    check_read (r);
+  else if (r->kind == EXTENTS)
+    check_extents (r, is_zero);
+  else if (r->kind != CACHE)
+    note_answer (r);
   return true;
-}
-
-/* Wait until at most N requests are in flight. */
-static void
-drain (unsigned n)
-{
-  uint64_t end = seconds () + bound_s;
-
-  collect (false);
-  while (in_flight () > n) {
-    if (seconds () > end)
-      fail ("%u requests not answered after %u s", in_flight (), bound_s);
-    if (!pump (1000))
-      fail ("the server has hung up");
-    collect (false);
-  }
-}
-
-static int
-on_answer (void *opaque, int *error)
-{
-  struct request *r = opaque;
-
-  r->answered = true;
-  r->error = *error;
-  return 1;
-}
-
-static int
-on_extents (void *opaque, const char *context, uint64_t offset,
-            uint32_t *entries, size_t n, int *error)
-{
-  struct request *r = opaque;
-
-  if (strcmp (context, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&
-      offset == r->offset && n <= 2 * MAX_EXTENTS) {
-    memcpy (r->extents, entries, n * sizeof entries[0]);
-    r->nr_extents = n;
-  }
-  (void) error;
-  return 0;
-}
-
-static uint64_t
-choose_count (void)
-{
-  const unsigned dice = up_to (999);
-
-  if (dice < 400)
-    return up_to (599) + 1;
-  if (dice < 600)
-    return up_to (least (3 * region_size, 256 * KIB)) + 1;
-  if (dice < 750)
-    return least (region_size * (up_to (7) + 1), 2 * MIB);
-  if (dice < 970)
-    return up_to (128 * KIB) + 1;
-  if (dice < 997)
-    return up_to (2 * MIB) + 1;
-  return up_to (32 * MIB - 1) + 1;
-}
-
-/* A range: often at or around the edge of a region or the source's end. */
-static void
-choose_range (struct request *r)
-{
-  const unsigned dice = up_to (99);
-
-  r->count = least (choose_count (), size);
-  r->offset = up_to (size - r->count);
-  if (dice < 30)
-    r->offset -= r->offset % region_size;
-  else if (dice < 45)
-    r->offset = r->offset - r->offset % region_size + up_to (6);
-  else if (dice < 55)
-    r->offset = source_size - least (source_size, up_to (2 * r->count));
-  else if (dice < 60)
-    r->offset = size - r->count;
-  r->offset = least (r->offset, size - 1);
-  r->count = least (r->count, size - r->offset);
-}
-
-static void
-choose (struct request *r)
-{
-  const unsigned dice = up_to (99);
-
-  *r = (struct request){ .busy = true };
-  r->kind = dice < 30   ? READ
-            : dice < 62 ? WRITE
-            : dice < 72 ? ZERO
-            : dice < 82 ? TRIM
-            : dice < 88 ? FLUSH
-            : dice < 91 ? CACHE
-                        : EXTENTS;
-  if (r->kind == FLUSH)
-    return;
-  choose_range (r);
-  if (changes (r) && percent (10))
-    r->flags |= LIBNBD_CMD_FLAG_FUA;
-  if (r->kind == ZERO && percent (50))
-    r->flags |= LIBNBD_CMD_FLAG_NO_HOLE;
-  if (r->kind == ZERO && percent (20) && nbd_can_fast_zero (clients[0]) == 1)
-    r->flags |= LIBNBD_CMD_FLAG_FAST_ZERO;
-  if (r->kind == EXTENTS && percent (20))
-    r->flags |= LIBNBD_CMD_FLAG_REQ_ONE;
-}
-
-/* Whether R could see or hide the effect of another request in flight. */
-static bool
-conflicts (const struct request *r)
-{
-  if (r->kind == FLUSH)
-    return false;
-  for (int i = 0; i < MAX_IN_FLIGHT; ++i) {
-    const struct request *other = &requests[i];
-
-    if (other != r && other->busy &&
-        overlap (other, r->offset, r->offset + r->count) &&
-        (changes (other) || changes (r)))
-      return true;
-  }
-  return false;
-}
-
-static void
-send_request (struct request *r, struct nbd_handle *nbd)
-{
-  nbd_completion_callback done = { .callback = on_answer, .user_data = r };
-  nbd_extent_callback extents = { .callback = on_extents, .user_data = r };
-  int64_t cookie = -1;
-
-  r->sent = ++clock_now;
-  if (r->kind == READ || r->kind == WRITE) {
-    r->buf = malloc (r->count);
-    memset (r->buf, 0xee, r->count);
-  }
-  if (r->kind == WRITE) {
-    /* Never 0 nor 0xdb, and most often different from byte to byte. */
-    const uint64_t noise = any ();
-
-    for (uint64_t i = 0; i < r->count; ++i)
-      r->buf[i] = (noise >> (i % 8 * 8)) % 101 + i % 97 + 1;
-  }
-
-  switch (r->kind) {
-  case READ:
-    cookie = nbd_aio_pread (nbd, r->buf, r->count, r->offset, done, r->flags);
-    break;
-  case WRITE:
-    cookie = nbd_aio_pwrite (nbd, r->buf, r->count, r->offset, done, r->flags);
-    break;
-  case ZERO:
-    cookie = nbd_aio_zero (nbd, r->count, r->offset, done, r->flags);
-    break;
-  case TRIM:
-    cookie = nbd_aio_trim (nbd, r->count, r->offset, done, r->flags);
-    break;
-  case FLUSH:
-    cookie = nbd_aio_flush (nbd, done, r->flags);
-    break;
-  case CACHE:
-    cookie = nbd_aio_cache (nbd, r->count, r->offset, done, r->flags);
-    break;
-  case EXTENTS:
-    cookie =
-      nbd_aio_block_status (nbd, r->count, r->offset, extents, done, r->flags);
-    break;
-  }
-  if (cookie == -1)
-    fail ("%s of %" PRIu64 " bytes at %" PRIu64 ": %s", kind_names[r->kind],
-          r->count, r->offset, nbd_get_error ());
-}
-
-/* One random request. */
-static void
-operate (void)
-{
-  struct request *r = requests;
-
-  drain (depth - 1);
-  while (r->busy)
-    r++;
-  do
-    choose (r);
-  while (conflicts (r));
-  send_request (r, clients[up_to (CLIENTS - 1)]);
-  pump (0);
-  collect (false);
 }
 
 /* Whether byte AT may be NOW: the newest, or from a request that was in flight
@@ -617,10 +201,13 @@ plausible (uint64_t at, unsigned char now)
 {
   if (now == newest[at])
     return true;
-  for (int i = 0; i < MAX_IN_FLIGHT; ++i)
-    if (requests[i].busy && changes (&requests[i]) &&
-        overlap (&requests[i], at, at + 1) && now == byte_of (&requests[i], at))
+  for (int i = 0; i < IN_FLIGHT_MAX; ++i) {
+    const struct request *r = &clients.requests[i];
+
+    if (r->busy && changes (r) && overlap (r, at, at + 1) &&
+        now == byte_of (r, at))
       return true;
+  }
   return false;
 }
 
@@ -661,7 +248,7 @@ resolve_region (uint64_t i, const unsigned char *now)
   if (committed[i] == 0 && not_source == end)
     first_ack[i] = 0;
   else if (first_ack[i] == 0)
-    first_ack[i] = ++clock_now;
+    first_ack[i] = ++clients.clock;
   memcpy (newest + start, now, end - start);
 }
 
@@ -671,7 +258,7 @@ resolve_region (uint64_t i, const unsigned char *now)
 static void
 check_map (void)
 {
-  struct nbd_handle *nbd = connect_to ("hydration");
+  struct nbd_handle *nbd = clients_connect_to (&clients, "hydration");
   struct request *r = calloc (1, sizeof *r);
   unsigned char *buf = malloc (region_size);
 
@@ -681,11 +268,8 @@ check_map (void)
     uint64_t at;
 
     r->count = least (region_size, size - r->offset);
-    if (nbd_block_status (
-          nbd, r->count, r->offset,
-          (nbd_extent_callback){ .callback = on_extents, .user_data = r },
-          0) == -1 ||
-        nbd_pread (nbd, buf, r->count, r->offset, 0) == -1)
+    ask_extents (nbd, r);
+    if (nbd_pread (nbd, buf, r->count, r->offset, 0) == -1)
       fail ("map export: %s", nbd_get_error ());
     hydrated = r->extents[1] == 0;
     if (!hydrated && r->offset >= source_size)
@@ -728,18 +312,15 @@ check_disk (void)
     const uint64_t n = least (up_to (most - 1) + 1, nr_regions - i);
     const uint64_t start = i * region_size;
 
-    if (nbd_pread (clients[0], buf, least (n * region_size, size - start),
-                   start, 0) == -1)
+    if (nbd_pread (clients.handles[0], buf,
+                   least (n * region_size, size - start), start, 0) == -1)
       fail ("read at %" PRIu64 " after the start: %s", start, nbd_get_error ());
     for (uint64_t j = 0; j < n; ++j)
       resolve_region (i + j, buf + j * region_size);
     i += n;
   }
   free (buf);
-  for (int j = 0; j < MAX_IN_FLIGHT; ++j) {
-    free (requests[j].buf);
-    requests[j] = (struct request){ .busy = false };
-  }
+  clients_forget (&clients);
 }
 
 /* SIGKILL with requests in flight.  Those stay busy for check_disk. */
@@ -754,10 +335,9 @@ kill_server (void)
   if (!WIFSIGNALED (status) || WTERMSIG (status) != SIGKILL)
     fail ("the server had ended, with wait status %x", status);
   /* What it has still answered counts. */
-  while (pump (1000))
-    collect (true);
-  collect (true);
-  close_clients ();
+  killing = true;
+  clients_hang_up (&clients);
+  killing = false;
 }
 
 /* SIGTERM, before or after the clients go.  All bits are committed then. */
@@ -768,10 +348,10 @@ stop_server (void)
   int status;
 
   nr_stops++;
-  drain (0);
+  clients_drain (&clients, 0);
   if (early)
     kill (server, SIGTERM);
-  close_clients ();
+  clients_close (&clients);
   if (!early)
     kill (server, SIGTERM);
   status = wait_server ();
@@ -834,11 +414,7 @@ complete (struct nbd_handle *nbd)
 
   while (data && r->offset < size) {
     r->count = size - r->offset;
-    if (nbd_block_status (
-          nbd, r->count, r->offset,
-          (nbd_extent_callback){ .callback = on_extents, .user_data = r },
-          0) == -1)
-      fail ("map export: %s", nbd_get_error ());
+    ask_extents (nbd, r);
     data = r->extents[1] == 0;
     r->offset += r->extents[0];
   }
@@ -858,11 +434,11 @@ finish (void)
   stop_server ();
   start (true, true);
   connect_clients ();
-  nbd = connect_to ("hydration");
+  nbd = clients_connect_to (&clients, "hydration");
   while (!complete (nbd)) {
     if (seconds () > end)
       fail ("hydration is not complete after %u s", bound_s);
-    nanosleep (&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+    sleep_ms (10);
   }
   nbd_close (nbd);
   stop_server ();
@@ -902,6 +478,15 @@ make_model (void)
     fail ("%s: %s", source_file, strerror (errno));
   close (fd);
   memcpy (newest, original, size);
+
+  clients = (struct clients){
+    .size = size,
+    .source_size = source_size,
+    .region_size = region_size,
+    .socket_path = socket_path,
+    .fua_percent = 10,
+    .answer = answer,
+  };
 }
 
 static void
@@ -948,6 +533,8 @@ main (int argc, char *argv[])
   setvbuf (stdout, NULL, _IOLBF, 0);
   signal (SIGPIPE, SIG_IGN);
   parse_options (argc, argv);
+  failing = when_failing;
+  chance_seed (seed);
   make_model ();
 
   start_any ();
@@ -956,7 +543,7 @@ main (int argc, char *argv[])
       crash ();
     else if (up_to (399) == 0)
       restart ();
-    operate ();
+    clients_operate (&clients);
   }
   finish ();
   printf ("seed %" PRIu64 ", region size %" PRIu64 ": %" PRIu64
