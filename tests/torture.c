@@ -23,9 +23,11 @@
  * reason, in particular whole regions are written while the source is away
  * (P7); and after a flush has failed all but reads fail (P5).
  *
- * Everything is decided by the seed, but which thread is faster is not: the same
- * seed gives the same disks, lives, requests and faults, and with some luck the
- * same failure.  Disk number N of seed S is disk number 0 of seed S + N.
+ * Everything that is decided is decided by the seed: the disk, how each life
+ * goes, and its requests, but for those that would overlap with what happens to
+ * be in flight.  Which thread is faster is not decided here, so the same seed
+ * gives the same failure often, not always.  Disk number N of seed S is disk
+ * number 0 of seed S + N.
  */
 
 #include <errno.h>
@@ -304,7 +306,8 @@ die (bool cut)
   return durable;
 }
 
-/* Start the clone, and kill it while it is at that; the power goes too if the
+/* Start the clone, and kill it while it is at that, some time between the first
+ * instruction and (mostly) its being ready; the power goes too if the
  * last end was a power cut as well.
  */
 static void
@@ -374,8 +377,10 @@ live (void)
   clients.fua_percent = plan.fua_percent;
   clients_connect (&clients, plan.clients, plan.depth);
   cut = !work ();
+  new_chances (UINT16_MAX);
   durable = die (cut);
   end_faults ();
+  new_chances (UINT16_MAX - 1);
   look (durable);
 }
 
