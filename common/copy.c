@@ -95,6 +95,59 @@ fetch_finish (struct clone *c, struct fetch *f)
   return err;
 }
 
+void
+want_start (struct clone *c, struct want *w, uint8_t *data, uint64_t from,
+            uint64_t to)
+{
+  struct flight *flight = &w->fetch.flight;
+
+  *flight = (struct flight){ .offset = from, .end = to, .data = data };
+  w->role = flights_join (&c->flights, flight, &w->rider, w->buf, w->offset,
+                          &w->length);
+  if (w->role == FLIGHT_OWN)
+    fetch_start (c, &w->fetch, (struct purpose){ true, w->since_us }, data,
+                 flight->end - from, from);
+}
+
+/* Fetch just what is wanted. */
+static int
+want_alone (struct clone *c, struct want *w)
+{
+  struct fetch f = { .flight = { .listed = false } };
+
+  w->role = FLIGHT_LANDED; /* there is no flight of ours any more */
+  fetch_start (c, &f, (struct purpose){ true, w->since_us }, w->buf, w->length,
+               w->offset);
+  return fetch_finish (c, &f);
+}
+
+int
+want_finish (struct clone *c, struct want *w)
+{
+  const struct flight *flight = &w->fetch.flight;
+  const uint8_t *data;
+  int err;
+
+  switch (w->role) {
+  case FLIGHT_LANDED:
+    return 0;
+  case FLIGHT_RIDE:
+    /* Its failure is not ours: it was for more than we want, or has been waited
+     * for longer.
+     */
+    return rider_wait (&w->rider) == 0 ? 0 : want_alone (c, w);
+  case FLIGHT_OWN:
+    err = fetch_finish (c, &w->fetch);
+    if (err && flight->end - flight->offset > w->length)
+      return want_alone (c, w);
+    data = flight->data + (w->offset - flight->offset);
+    if (err == 0 && data != w->buf)
+      memcpy (w->buf, data, w->length);
+    return err;
+  }
+  abort ();
+}
+
 static enum copy_result
 source_result (int err)
 {
@@ -119,12 +172,37 @@ destination_result (int err)
 
 /* Fetch for a copy.  If that is a success, the flight is to be ended. */
 static enum copy_result
-fetch (struct clone *c, struct fetch *f, bool client, void *buf,
+fetch (struct clone *c, struct fetch *f, bool client, uint8_t *buf,
        uint64_t length, uint64_t offset)
 {
-  flights_begin (&c->flights, &f->flight, buf, offset, length);
-  fetch_start (c, f, (struct purpose){ .client = client }, buf, length, offset);
-  return source_result (fetch_finish (c, f));
+  const uint64_t now_us = c->clock->now_us (c->clock);
+  uint64_t done = 0;
+
+  if (!client) {
+    flights_begin (&c->flights, &f->flight, buf, offset, length);
+    fetch_start (c, f, (struct purpose){ .client = false }, buf, length,
+                 offset);
+    return source_result (fetch_finish (c, f));
+  }
+  while (done < length) {
+    struct want w = {
+      .buf = buf + done,
+      .offset = offset + done,
+      .length = (uint32_t) (length - done),
+      .since_us = now_us,
+    };
+    int err;
+
+    want_start (c, &w, w.buf, w.offset, offset + length);
+    err = want_finish (c, &w);
+    if (w.role == FLIGHT_OWN)
+      flights_end (&c->flights, &w.fetch.flight);
+    if (err)
+      return source_result (err);
+    done += w.length;
+  }
+  f->flight = (struct flight){ .listed = false };
+  return COPY_OK;
 }
 
 /* What the source says about a large region. */

@@ -47,6 +47,29 @@ extern void fetch_start (struct clone *, struct fetch *, struct purpose,
 /* 0, or the error as in source.h. */
 extern int fetch_finish (struct clone *, struct fetch *);
 
+/* Bytes that a client wants.  They are fetched, or come from whoever is fetching
+ * them already.
+ */
+struct want {
+  uint8_t *buf;
+  uint64_t offset;
+  uint32_t length;
+  uint64_t since_us;
+  enum flight_role role;
+  struct fetch fetch; /* FLIGHT_OWN: its flight is to be ended */
+  struct rider rider;
+};
+
+/* Start to get them into buf.  If that takes a fetch, it is of [from, to), at
+ * least what is wanted, into data.  The wanted length may become smaller: then
+ * the rest is another want.
+ */
+extern void want_start (struct clone *, struct want *, uint8_t *data,
+                        uint64_t from, uint64_t to);
+
+/* Wait until they are in buf.  0, or the error as in source.h. */
+extern int want_finish (struct clone *, struct want *);
+
 /* What the background does between the pieces of a copy. */
 struct copy_pace {
   /* So many bytes have been copied; another piece follows.  Waits until it may.

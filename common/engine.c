@@ -8,9 +8,10 @@
  *
  *   read     from the source straight into the client's buffer, several pieces
  *            at once, or from whoever is fetching it already (flights.h); what was hydrated meanwhile is read again from the
- *            destination; whole regions are then kept (keep.c), and regions of
- *            which only a part was read are queued for the background, as is
- *            what a sequential reader will want next;
+ *            destination; whole regions are then kept (keep.c), small ones being
+ *            fetched whole, and large ones of which only a part was read are
+ *            queued for the background, as is what a sequential reader will want
+ *            next;
  *   change   (write, zero, trim) whole regions are stored at once, without the
  *            source (P7); the region at either end that is changed in part only
  *            is fetched meanwhile, and stored together with the change.
@@ -36,6 +37,9 @@
 
 /* ... and so many are in flight for one request. */
 #define WINDOW 8
+
+/* Regions up to this size are fetched whole when a part of one is read. */
+#define WHOLE_MAX (UINT64_C (64) << 10)
 
 /* One zero or trim of the destination is at most this large, or a region. */
 #define CHANGE_MAX (UINT32_C (64) << 20)
@@ -85,28 +89,24 @@ client_goes_on (struct engine *e)
   atomic_fetch_sub_explicit (&e->clone.clients, 1, memory_order_relaxed);
 }
 
-/* A piece of a read that is being fetched, by us or by somebody else. */
+/* A piece of a read that is on its way. */
 struct piece {
-  enum flight_role role;
-  struct fetch fetch;
-  struct rider rider;
-  uint8_t *buf;
-  uint64_t offset;
-  uint32_t length;
+  struct want want;
+  uint8_t *region; /* room for a whole one, of which a part is wanted */
 };
 
 /* Keep what was fetched, as far as it is worth it, and end its flight. */
 static void
-keep_piece (struct engine *e, struct piece *p)
+keep_flight (struct engine *e, struct flight *flight)
 {
-  struct flight *flight = &p->fetch.flight;
   const struct geometry *g = &e->clone.geometry;
-  const struct regions touched = regions_touched (g, p->offset, p->length);
-  struct regions covered = regions_covered (g, p->offset, p->length);
+  const uint64_t from = flight->offset, length = flight->end - from;
+  const struct regions touched = regions_touched (g, from, length);
+  struct regions covered = regions_covered (g, from, length);
 
   if (!e->config.on_read || regions_empty (covered) ||
       !keep_offer (&e->keep, covered,
-                   p->buf + (region_start (g, covered.first) - p->offset),
+                   flight->data + (region_start (g, covered.first) - from),
                    flight)) {
     flights_end (&e->clone.flights, flight);
     covered.first = covered.end = touched.end;
@@ -118,67 +118,64 @@ keep_piece (struct engine *e, struct piece *p)
   }
 }
 
-/* Begin to get a missing piece, or the first part of it: sets its length. */
+/* Begin to get missing bytes, or the first of them.  Small regions are fetched
+ * whole, so that they can be kept.
+ */
 static void
-start_piece (struct engine *e, struct piece *p, uint8_t *buf, uint32_t length,
+start_piece (struct engine *e, struct piece *p, uint8_t *buf, uint64_t length,
              uint64_t offset, uint64_t since_us)
 {
   struct clone *c = &e->clone;
+  const struct geometry *g = &c->geometry;
+  const uint64_t region = region_of (g, offset);
+  uint64_t from = offset, end = offset + min64 (length, PIECE);
 
-  p->buf = buf;
-  p->offset = offset;
-  p->length = length;
-  p->role = flights_join (&c->flights, &p->fetch.flight, &p->rider, buf, offset,
-                          &p->length);
-  if (p->role == FLIGHT_OWN)
-    fetch_start (c, &p->fetch, (struct purpose){ true, since_us }, buf,
-                 p->length, offset);
-}
+  p->region = NULL;
+  if (e->config.on_read && geometry_region_size (g) <= WHOLE_MAX) {
+    const struct regions covered = regions_covered (g, offset, end - offset);
 
-/* Wait until a piece's bytes are there, or an error. */
-static int
-wait_piece (struct engine *e, struct piece *p, uint64_t since_us)
-{
-  struct clone *c = &e->clone;
-
-  switch (p->role) {
-  case FLIGHT_OWN:
-    return fetch_finish (c, &p->fetch);
-  case FLIGHT_LANDED:
-    return 0;
-  case FLIGHT_RIDE:
-    if (rider_wait (&p->rider) == 0)
-      return 0;
-    /* Its failure is not ours: it was for more than we want, or has been
-     * waited for longer.
-     */
-    p->fetch.flight = (struct flight){ .listed = false };
-    fetch_start (c, &p->fetch, (struct purpose){ true, since_us }, p->buf,
-                 p->length, p->offset);
-    return fetch_finish (c, &p->fetch);
+    if (covered.first == region && !regions_empty (covered))
+      end = region_start (g, covered.end);
+    else
+      p->region = malloc (geometry_region_size (g));
   }
-  abort ();
+  if (p->region) {
+    from = region_start (g, region);
+    end = min64 (end, region_start (g, region + 1));
+  }
+  p->want = (struct want){
+    .buf = buf,
+    .offset = offset,
+    .length = (uint32_t) (end - offset),
+    .since_us = since_us,
+  };
+  if (p->region)
+    want_start (c, &p->want, p->region, from, region_start (g, region + 1));
+  else
+    want_start (c, &p->want, buf, from, end);
 }
 
 /* Wait for a piece.  What has become hydrated since is newer at the
  * destination; the rest must have come from the source.
  */
 static int
-finish_piece (struct engine *e, struct piece *p, uint64_t since_us, int *err)
+finish_piece (struct engine *e, struct piece *p, int *err)
 {
   struct destination *d = e->clone.destination;
-  const uint64_t end = p->offset + p->length;
-  uint64_t at = p->offset;
-  const int fetch_error = wait_piece (e, p, since_us);
+  struct want *w = &p->want;
+  struct flight *flight = &w->fetch.flight;
+  const uint64_t end = w->offset + w->length;
+  uint64_t at = w->offset;
+  const int fetch_error = want_finish (&e->clone, w);
   int ret = 0;
 
   while (at < end && ret == 0) {
     const struct run run = run_at (e, at, end - at);
 
     if (run.hydrated) {
-      if (p->role == FLIGHT_OWN) /* nobody may look while this changes */
-        flights_end (&e->clone.flights, &p->fetch.flight);
-      ret = d->ops->read (d, p->buf + (at - p->offset), (uint32_t) run.length,
+      if (w->role == FLIGHT_OWN) /* nobody may look while this changes */
+        flights_end (&e->clone.flights, flight);
+      ret = d->ops->read (d, w->buf + (at - w->offset), (uint32_t) run.length,
                           at, err);
     }
     else if (fetch_error) {
@@ -190,8 +187,9 @@ finish_piece (struct engine *e, struct piece *p, uint64_t since_us, int *err)
   /* The bytes of what is hydrated are not the source's, but neither are they
    * stored (store.c), and whoever else looks at them looks at the bits, too.
    */
-  if (fetch_error == 0 && p->role == FLIGHT_OWN)
-    keep_piece (e, p);
+  if (fetch_error == 0 && w->role == FLIGHT_OWN)
+    keep_flight (e, flight);
+  free (p->region);
   return ret;
 }
 
@@ -220,18 +218,16 @@ read_mixed (struct engine *e, uint8_t *buf, uint32_t length, uint64_t offset,
       struct piece *p = &pieces[started % WINDOW];
 
       if (started - finished == WINDOW)
-        ret = finish_piece (e, &pieces[finished++ % WINDOW], since_us, err);
-      start_piece (e, p, to, (uint32_t) min64 (run.length, PIECE), at,
-                   since_us);
+        ret = finish_piece (e, &pieces[finished++ % WINDOW], err);
+      start_piece (e, p, to, run.length, at, since_us);
       started++;
-      at += p->length;
+      at += p->want.length;
     }
   }
   while (finished < started) {
     int piece_err;
 
-    if (finish_piece (e, &pieces[finished++ % WINDOW], since_us, &piece_err) ==
-        -1) {
+    if (finish_piece (e, &pieces[finished++ % WINDOW], &piece_err) == -1) {
       *err = piece_err;
       ret = -1;
     }
@@ -333,7 +329,7 @@ struct part {
   uint32_t length;
   struct loan loan;
   bool fetching; /* the whole region, into the loan */
-  struct fetch fetch;
+  struct want want;
 };
 
 /* Start to fetch the region that a part is in, if it fits into a buffer. */
@@ -348,11 +344,37 @@ part_start (struct engine *e, struct part *p, int *err)
     return -1;
   p->fetching = size <= p->loan.size;
   if (p->fetching) {
-    p->fetch.flight = (struct flight){ .listed = false };
-    fetch_start (c, &p->fetch, (struct purpose){ .client = true }, p->loan.buf,
-                 size, start);
+    p->want = (struct want){
+      .buf = p->loan.buf,
+      .offset = start,
+      .length = (uint32_t) size,
+      .since_us = c->clock->now_us (c->clock),
+    };
+    want_start (c, &p->want, p->loan.buf, start, start + size);
   }
   return 0;
+}
+
+/* Wait for the source's bytes of all of the region. */
+static bool
+part_fetched (struct engine *e, struct part *p)
+{
+  struct clone *c = &e->clone;
+  const uint64_t start = p->want.offset;
+  const uint64_t end = region_start (&c->geometry, p->region + 1);
+  bool ok;
+
+  do {
+    ok = want_finish (c, &p->want) == 0;
+    if (p->want.role == FLIGHT_OWN) /* the change goes into these bytes */
+      flights_end (&c->flights, &p->want.fetch.flight);
+    p->want.offset += p->want.length;
+    p->want.length = (uint32_t) (end - p->want.offset);
+    p->want.buf = p->loan.buf + (p->want.offset - start);
+    if (ok && p->want.length)
+      want_start (c, &p->want, p->want.buf, p->want.offset, end);
+  } while (ok && p->want.length);
+  return ok;
 }
 
 /* Wait for the region and store it with the change.  A region that is too large
@@ -372,7 +394,7 @@ part_finish (struct engine *e, struct part *p, const struct change *change,
         COPY_OK)
       r = store_hydrated (c, change, p->offset, p->length, err);
   }
-  else if (fetch_finish (c, &p->fetch) == 0)
+  else if (part_fetched (e, p))
     r = store_part (c, change, p->offset, p->length, p->loan.buf, err);
   else if (bitmap_all_set (c->bitmap, region.first, region.end))
     r = store_hydrated (c, change, p->offset, p->length, err);

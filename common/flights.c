@@ -62,12 +62,12 @@ find_first (const struct flights *fs, uint64_t from, uint64_t to)
 
 /* If there is one that overlaps, or no memory, it is not listed. */
 static void
-begin (struct flights *fs, struct flight *f, const uint8_t *buf,
+begin (struct flights *fs, struct flight *f, const uint8_t *data,
        uint64_t offset, uint64_t end)
 {
   struct flight **node;
 
-  *f = (struct flight){ .offset = offset, .end = end, .data = buf };
+  *f = (struct flight){ .offset = offset, .end = end, .data = data };
   node = tsearch (f, &fs->tree, compare);
   f->listed = node && *node == f;
 }
@@ -113,9 +113,11 @@ flights_join (struct flights *fs, struct flight *own, struct rider *rider,
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&fs->lock);
   f = find_first (fs, offset, end);
   if (f == NULL || f->offset > offset) {
-    if (f)
+    if (f) {
       *length = (uint32_t) (f->offset - offset);
-    begin (fs, own, buf, offset, offset + *length);
+      own->end = f->offset;
+    }
+    begin (fs, own, own->data, own->offset, own->end);
     return FLIGHT_OWN;
   }
   if (f->end < end)

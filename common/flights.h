@@ -61,7 +61,9 @@ enum flight_role {
 };
 
 /* How to get at `*length` bytes from the offset on, into buf.  *length becomes
- * smaller if the answer holds for the first part only.
+ * smaller if the answer holds for the first part only.  `own` says what the
+ * caller would fetch, and whereto: these bytes at least.  Its end, too, may
+ * become smaller.
  */
 extern enum flight_role flights_join (struct flights *, struct flight *own,
                                       struct rider *, uint8_t *buf,

@@ -41,6 +41,16 @@ is_filled (const uint8_t *buf, uint64_t offset, uint64_t length)
   return true;
 }
 
+/* Who has to fetch fetches just what he wants. */
+static enum flight_role
+join (struct flights *fs, struct flight *own, struct rider *rider, uint8_t *buf,
+      uint64_t offset, uint32_t *length)
+{
+  *own =
+    (struct flight){ .offset = offset, .end = offset + *length, .data = buf };
+  return flights_join (fs, own, rider, buf, offset, length);
+}
+
 START_TEST (second_one_rides)
 {
   struct flights fs;
@@ -50,23 +60,20 @@ START_TEST (second_one_rides)
   uint32_t length = 1000;
 
   flights_init (&fs);
-  ck_assert_int_eq (flights_join (&fs, &a, &rider, first, 5000, &length),
-                    FLIGHT_OWN);
+  ck_assert_int_eq (join (&fs, &a, &rider, first, 5000, &length), FLIGHT_OWN);
   ck_assert_uint_eq (length, 1000);
-  ck_assert_int_eq (flights_join (&fs, &b, &rider, second, 5000, &length),
-                    FLIGHT_RIDE);
+  ck_assert_int_eq (join (&fs, &b, &rider, second, 5000, &length), FLIGHT_RIDE);
   fill (first, 5000, 1000);
   flights_land (&fs, &a, 0);
   ck_assert_int_eq (rider_wait (&rider), 0);
   ck_assert (is_filled (second, 5000, 1000));
 
   length = 10;
-  ck_assert_int_eq (flights_join (&fs, &b, &rider, third, 5990, &length),
+  ck_assert_int_eq (join (&fs, &b, &rider, third, 5990, &length),
                     FLIGHT_LANDED);
   ck_assert (is_filled (third, 5990, 10));
   flights_end (&fs, &a);
-  ck_assert_int_eq (flights_join (&fs, &b, &rider, third, 5990, &length),
-                    FLIGHT_OWN);
+  ck_assert_int_eq (join (&fs, &b, &rider, third, 5990, &length), FLIGHT_OWN);
   flights_land (&fs, &b, 0);
   flights_end (&fs, &b);
   flights_destroy (&fs);
@@ -83,19 +90,17 @@ START_TEST (parts_of_a_flight)
   uint32_t length = 100;
 
   flights_init (&fs);
-  ck_assert_int_eq (flights_join (&fs, &a, &rider, buf, 500, &length),
-                    FLIGHT_OWN);
+  ck_assert_int_eq (join (&fs, &a, &rider, buf, 500, &length), FLIGHT_OWN);
   length = 300;
-  ck_assert_int_eq (flights_join (&fs, &before, &rider, other, 400, &length),
+  ck_assert_int_eq (join (&fs, &before, &rider, other, 400, &length),
                     FLIGHT_OWN);
   ck_assert_uint_eq (length, 100);
   length = 300;
-  ck_assert_int_eq (flights_join (&fs, &behind, &rider, other, 550, &length),
+  ck_assert_int_eq (join (&fs, &behind, &rider, other, 550, &length),
                     FLIGHT_RIDE);
   ck_assert_uint_eq (length, 50);
   length = 300;
-  ck_assert_int_eq (flights_join (&fs, &behind, NULL, other, 600, &length),
-                    FLIGHT_OWN);
+  ck_assert_int_eq (join (&fs, &behind, NULL, other, 600, &length), FLIGHT_OWN);
   ck_assert_uint_eq (length, 300);
   fill (buf, 500, 100);
   flights_land (&fs, &a, 0);
@@ -106,6 +111,32 @@ START_TEST (parts_of_a_flight)
   flights_end (&fs, &a);
   flights_end (&fs, &before);
   flights_end (&fs, &behind);
+  flights_destroy (&fs);
+}
+END_TEST
+
+/* More may be fetched than is wanted, and then others get at it. */
+START_TEST (more_than_is_wanted)
+{
+  struct flights fs;
+  struct flight a, b;
+  struct rider rider;
+  uint8_t region[1000], wanted[10], other[1000];
+  uint32_t length = 10;
+
+  flights_init (&fs);
+  a = (struct flight){ .offset = 2000, .end = 3000, .data = region };
+  ck_assert_int_eq (flights_join (&fs, &a, &rider, wanted, 2500, &length),
+                    FLIGHT_OWN);
+  ck_assert_uint_eq (length, 10);
+  length = 1000;
+  ck_assert_int_eq (join (&fs, &b, &rider, other, 2100, &length), FLIGHT_RIDE);
+  ck_assert_uint_eq (length, 900);
+  fill (region, 2000, 1000);
+  flights_land (&fs, &a, 0);
+  ck_assert_int_eq (rider_wait (&rider), 0);
+  ck_assert (is_filled (other, 2100, 900));
+  flights_end (&fs, &a);
   flights_destroy (&fs);
 }
 END_TEST
@@ -122,14 +153,13 @@ START_TEST (failure)
 
   flights_init (&fs);
   flights_begin (&fs, &a, buf, 0, 100);
-  flights_join (&fs, &b, &riders[0], buf, 0, &length);
-  flights_join (&fs, &b, &riders[1], buf, 0, &length);
+  join (&fs, &b, &riders[0], buf, 0, &length);
+  join (&fs, &b, &riders[1], buf, 0, &length);
   flights_land (&fs, &a, ENOTCONN);
   ck_assert_int_eq (rider_wait (&riders[0]), ENOTCONN);
   ck_assert_int_eq (rider_wait (&riders[1]), ENOTCONN);
   ck_assert (!flights_find (&fs, 0, 100, &start, &end));
-  ck_assert_int_eq (flights_join (&fs, &b, &riders[0], buf, 0, &length),
-                    FLIGHT_OWN);
+  ck_assert_int_eq (join (&fs, &b, &riders[0], buf, 0, &length), FLIGHT_OWN);
   flights_end (&fs, &a);
   flights_end (&fs, &b);
   flights_destroy (&fs);
@@ -210,7 +240,7 @@ one_fetch (struct random *random)
   const int err = random_one_in (random, 10) ? EIO : 0;
 
   must (buf != NULL);
-  switch (flights_join (&shared, &own, &rider, buf, offset, &length)) {
+  switch (join (&shared, &own, &rider, buf, offset, &length)) {
   case FLIGHT_RIDE:
     atomic_fetch_add (&rides, 1);
     if (rider_wait (&rider) == 0)
@@ -280,6 +310,7 @@ main (void)
 
   tcase_add_test (s.tests, second_one_rides);
   tcase_add_test (s.tests, parts_of_a_flight);
+  tcase_add_test (s.tests, more_than_is_wanted);
   tcase_add_test (s.tests, failure);
   tcase_add_test (s.tests, flight_that_overlaps_is_not_found);
   tcase_add_test (s.tests, the_first_of_many_is_found);
