@@ -7,9 +7,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -98,6 +101,20 @@ begin_connect (const char *uri, char *why, size_t why_size)
   return NULL;
 }
 
+/* A peer that is gone without a word is found also while nothing is asked for. */
+static void
+keep_alive (int fd)
+{
+  const int on = 1, idle_s = 15, interval_s = 5, count = 3;
+
+  /* It is no error that only TCP knows these. */
+  (void) setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  (void) setsockopt (fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+  (void) setsockopt (fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s,
+                     sizeof interval_s);
+  (void) setsockopt (fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
 struct nbd_handle *
 nbd_handle_connect (const char *uri, uint64_t timeout_us, int wake_fd,
                     bool (*stop) (void *opaque), void *opaque, char *why,
@@ -125,5 +142,7 @@ nbd_handle_connect (const char *uri, uint64_t timeout_us, int wake_fd,
       nbd = NULL;
     }
   }
+  if (nbd)
+    keep_alive (nbd_aio_get_fd (nbd));
   return nbd;
 }

@@ -47,6 +47,7 @@ const char params_help[] =
   "clone-connections=N         To the source, 1..64. (default 4)\n"
   "clone-commit-interval=SECS  Longest wait for a commit. (default 1)\n"
   "clone-source-timeout=SECS   Longest wait for the source. (default 60)\n"
+  "clone-source-force=BOOL     Resume from another export. (default false)\n"
   "clone-discard-passdown=BOOL Trim the destination, too. (default true)\n"
   "clone-map-export=NAME       Export that shows progress.\n"
   "                            (default hydration)";
@@ -205,6 +206,8 @@ params_set (struct params *p, const char *key, const char *value)
     return parse_seconds (key, value, 0.01, 86400, &p->commit_interval_us);
   if (strcmp (key, "clone-source-timeout") == 0)
     return parse_seconds (key, value, 0.1, 86400, &p->source_timeout_us);
+  if (strcmp (key, "clone-source-force") == 0)
+    return parse_bool (key, value, &p->source_force);
   if (strcmp (key, "clone-discard-passdown") == 0)
     return parse_bool (key, value, &p->discard_passdown);
   if (strcmp (key, "clone-map-export") == 0)

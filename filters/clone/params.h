@@ -26,6 +26,7 @@ struct params {
   unsigned connections;
   uint64_t commit_interval_us;
   uint64_t source_timeout_us;
+  bool source_force;
   bool discard_passdown;
   char *map_export;
 };

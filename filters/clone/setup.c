@@ -115,9 +115,11 @@ check_identity (const struct setup *s, const struct params *p)
                   p->bitmap, id->region_size, p->region_size);
     return -1;
   }
-  if (strcmp (id->source_name, p->source.export_name) != 0) {
+  if (!p->source_force &&
+      strcmp (id->source_name, p->source.export_name) != 0) {
     nbdkit_error ("clone-bitmap=%s: it belongs to a clone of the export "
-                  "\"%s\", but clone-source names the export \"%s\"",
+                  "\"%s\", but clone-source names the export \"%s\"; if that "
+                  "has the same contents, say clone-source-force=true",
                   p->bitmap, id->source_name, p->source.export_name);
     return -1;
   }
@@ -158,6 +160,7 @@ is_complete (const struct setup *s)
 static int
 check_source (const struct setup *s, const struct params *p)
 {
+  const uint64_t recorded = s->identity.source_size;
   char why[256];
   const int64_t size =
     source_nbd_probe (p->source.uri, PROBE_RESUME_US, why, sizeof why);
@@ -168,11 +171,15 @@ check_source (const struct setup *s, const struct params *p)
               p->source.shown, why);
     return 0;
   }
-  if ((uint64_t) size != s->identity.source_size) {
+  if ((uint64_t) size < recorded ||
+      ((uint64_t) size > recorded && !p->source_force)) {
     nbdkit_error (
       "clone-bitmap=%s: it belongs to a clone of a source of %" PRIu64
-      " bytes, but the source %s has %" PRIi64 " bytes",
-      p->bitmap, s->identity.source_size, p->source.shown, size);
+      " bytes, but the source %s has %" PRIi64 " bytes%s",
+      p->bitmap, recorded, p->source.shown, size,
+      (uint64_t) size < recorded
+        ? ""
+        : "; to use only that much of it, say clone-source-force=true");
     return -1;
   }
   return 0;
@@ -303,6 +310,7 @@ start_source (struct setup *s, const struct params *p)
     .connections = p->connections,
     .timeout_us = p->source_timeout_us,
     .expected_size = s->identity.source_size,
+    .may_be_larger = p->source_force,
   };
 
   s->source = source_nbd_start (&config);

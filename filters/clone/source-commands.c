@@ -138,6 +138,13 @@ note_alive (struct command *c)
     c->active_us = conn->heard_us;
 }
 
+/* Has all arrived that was asked for? */
+static bool
+is_whole (const struct command *c)
+{
+  return c->request->extents || (c->gaps.count == 0 && !c->gaps.too_many);
+}
+
 /* libnbd: the reply to a command, or the end of its connection. */
 static int
 command_replied (void *opaque, int *error)
@@ -169,10 +176,58 @@ command_replied (void *opaque, int *error)
     let_wait (src, c);
   pthread_mutex_unlock (&src->lock);
   if (!lost)
-    finish (c, *error ? EIO : 0);
+    finish (c, *error || !is_whole (c) ? EIO : 0);
   else if (stopped)
     finish (c, ESHUTDOWN);
   return 1;
+}
+
+/* Bytes have arrived: they are missing no more. */
+static void
+fill_gaps (struct gaps *g, uint64_t from, uint64_t to)
+{
+  const struct gaps before = *g;
+  unsigned i;
+
+  g->count = 0;
+  for (i = 0; i < before.count; ++i) {
+    const uint64_t ends[2][2] = { { before.gaps[i].from, from },
+                                  { to, before.gaps[i].to } };
+    unsigned side;
+
+    for (side = 0; side < 2; ++side) {
+      uint64_t start = ends[side][0], end = ends[side][1];
+
+      if (start < before.gaps[i].from)
+        start = before.gaps[i].from;
+      if (end > before.gaps[i].to)
+        end = before.gaps[i].to;
+      if (start >= end)
+        continue;
+      if (g->count == GAPS_MAX) {
+        g->too_many = true;
+        return;
+      }
+      g->gaps[g->count].from = start;
+      g->gaps[g->count++].to = end;
+    }
+  }
+}
+
+/* libnbd: a chunk of a reply.  It does not look itself whether they are all
+ * there, and what is not is whatever was in memory.
+ */
+static int
+chunk_arrived (void *opaque, const void *data, size_t length, uint64_t offset,
+               unsigned status, int *error)
+{
+  struct command *c = opaque;
+
+  (void) data;
+  (void) error;
+  if (status == LIBNBD_READ_DATA || status == LIBNBD_READ_HOLE)
+    fill_gaps (&c->gaps, offset, offset + length);
+  return 0;
 }
 
 /* libnbd: some extents. */
@@ -234,16 +289,22 @@ call_libnbd (struct connection *conn, struct command *c)
     .callback = command_replied,
     .user_data = c,
   };
-  const nbd_extent_callback arrived = {
+  const nbd_extent_callback extents = {
     .callback = extents_arrived,
+    .user_data = c,
+  };
+  const nbd_chunk_callback chunk = {
+    .callback = chunk_arrived,
     .user_data = c,
   };
 
   if (c->request->extents)
     return nbd_aio_block_status (
-      conn->nbd, c->length, c->offset, arrived, replied,
+      conn->nbd, c->length, c->offset, extents, replied,
       c->request->max_extents == 1 ? LIBNBD_CMD_FLAG_REQ_ONE : 0);
-  return nbd_aio_pread (conn->nbd, c->buf, c->length, c->offset, replied, 0);
+  c->gaps = (struct gaps){ 1, false, { { c->offset, c->offset + c->length } } };
+  return nbd_aio_pread_structured (conn->nbd, c->buf, c->length, c->offset,
+                                   chunk, replied, 0);
 }
 
 static void cut (struct nbd_source *src, struct source_request *r,
@@ -359,19 +420,19 @@ add_command (struct nbd_source *src, struct source_request *r,
 }
 
 /* A command that reads [offset, offset + length), of which libnbd gets the
- * aligned range around it.
+ * aligned range around it, not beyond the end.
  */
 static struct command *
-new_read (struct nbd_source *src, struct source_request *r, uint64_t offset,
-          uint32_t length, uint32_t block, uint64_t active_us)
+new_read (struct source_request *r, uint64_t offset, uint32_t length,
+          uint32_t block, uint64_t end, uint64_t active_us)
 {
   const uint64_t from = offset & ~(uint64_t) (block - 1);
   uint64_t to = (offset + length + block - 1) & ~(uint64_t) (block - 1);
   uint8_t *buf = (uint8_t *) r->buf + (offset - r->offset);
   struct command *c;
 
-  if (to > src->source.size)
-    to = src->source.size;
+  if (to > end)
+    to = end;
   c = new_command (r, from, to - from, active_us);
   if (c == NULL)
     return NULL;
@@ -394,13 +455,14 @@ static void
 cut (struct nbd_source *src, struct source_request *r, uint64_t active_us)
 {
   const uint64_t end = r->offset + r->length;
-  uint64_t at = r->offset;
+  uint64_t at = r->offset, disk_end;
   uint32_t block, most;
   bool can_extents;
 
   pthread_mutex_lock (&src->lock);
   block = src->block_min;
   most = src->block_max;
+  disk_end = src->end;
   can_extents = src->can_extents;
   pthread_mutex_unlock (&src->lock);
 
@@ -409,8 +471,8 @@ cut (struct nbd_source *src, struct source_request *r, uint64_t active_us)
     uint64_t to = end - from > EXTENTS_MAX ? from + EXTENTS_MAX : end;
 
     to = (to + block - 1) & ~(uint64_t) (block - 1);
-    if (to > src->source.size)
-      to = src->source.size;
+    if (to > disk_end)
+      to = disk_end;
     if (can_extents)
       add_command (src, r, new_command (r, from, to - from, active_us));
     else
@@ -424,7 +486,7 @@ cut (struct nbd_source *src, struct source_request *r, uint64_t active_us)
     const uint64_t stop = (at / most + 1) * most;
     const uint32_t n = (uint32_t) ((stop < end ? stop : end) - at);
 
-    add_command (src, r, new_read (src, r, at, n, block, active_us));
+    add_command (src, r, new_read (r, at, n, block, disk_end, active_us));
     at += n;
   }
 }

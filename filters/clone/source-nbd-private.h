@@ -13,6 +13,16 @@
 #include "clock.h"
 #include "source-nbd.h"
 
+/* What has not arrived yet of a read, while its reply comes in chunks. */
+#define GAPS_MAX 8
+struct gaps {
+  unsigned count;
+  bool too_many; /* no sane server makes so many */
+  struct {
+    uint64_t from, to; /* offsets */
+  } gaps[GAPS_MAX];
+};
+
 struct command {
   struct source_request *request;
   struct command *next, *prev;   /* in the list of its place */
@@ -26,6 +36,7 @@ struct command {
   uint8_t *bounce; /* the same if it is not the request's */
   uint8_t *to;     /* then: where `want` bytes from skip on go */
   uint32_t skip, want;
+  struct gaps gaps;
 };
 
 struct list {
@@ -69,8 +80,9 @@ struct nbd_source {
   bool multi_conn;               /* the server says that it is all right */
   bool told_lost, told_size;     /* in the log */
   uint32_t block_min, block_max; /* of the server that is up last */
+  uint64_t end; /* its size: to where reads may be rounded up */
   bool can_extents;
-  bool seen; /* the three above are known */
+  bool seen; /* the four above are known */
 
   pthread_t monitor;
   bool has_monitor;

@@ -95,7 +95,9 @@ check_server (struct nbd_source *src, struct nbd_handle *nbd)
 {
   const int64_t size = nbd_get_size (nbd);
 
-  if (size >= 0 && (uint64_t) size == src->source.size)
+  if (size >= 0 &&
+      ((uint64_t) size == src->source.size ||
+       (src->config.may_be_larger && (uint64_t) size > src->source.size)))
     return true;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
   if (!src->told_size)
@@ -113,6 +115,7 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   struct nbd_source *src = conn->src;
   const int64_t min = nbd_get_block_size (nbd, LIBNBD_SIZE_MINIMUM);
   const int64_t max = nbd_get_block_size (nbd, LIBNBD_SIZE_MAXIMUM);
+  const int64_t size = nbd_get_size (nbd);
   const bool extents =
     nbd_can_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
   const bool multi_conn = nbd_can_multi_conn (nbd) == 1;
@@ -127,6 +130,7 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   src->block_max = COMMAND_MAX;
   if (max > 0 && max < COMMAND_MAX && max >= min)
     src->block_max = (uint32_t) (max - max % src->block_min);
+  src->end = (uint64_t) size;
   src->can_extents = extents;
   src->seen = true;
   src->multi_conn = multi_conn;
@@ -372,7 +376,7 @@ source_nbd_start (const struct source_nbd_config *config)
   if (src == NULL)
     return NULL;
   src->source.ops = &nbd_source_ops;
-  src->source.size = config->expected_size;
+  src->source.size = src->end = config->expected_size;
   src->config = *config;
   /* A thread that resolves a name may outlive the caller's. */
   src->uri = strdup (config->uri);

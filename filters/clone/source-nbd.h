@@ -17,6 +17,7 @@ struct source_nbd_config {
   unsigned connections;   /* most of them, >= 1 */
   uint64_t timeout_us;    /* without a byte for a request */
   uint64_t expected_size; /* bytes */
+  bool may_be_larger;     /* then the rest is not looked at */
 };
 
 /* Connect once, see what is there, and disconnect.  Takes no longer than
