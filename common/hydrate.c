@@ -623,7 +623,8 @@ ask_extents (struct hydrate *h, uint64_t offset)
   const uint64_t length = left < MAP_PIECE ? left : MAP_PIECE;
   struct source_wait wait;
   uint64_t now_us;
-  size_t n = 0;
+  uint64_t said = 0; /* bytes that the answer is about */
+  size_t n = 0, i;
   int err = ENOMEM;
 
   if (extents) {
@@ -631,6 +632,10 @@ ask_extents (struct hydrate *h, uint64_t offset)
                           offset);
     err = source_finish (&wait);
     n = wait.request.n_extents;
+    for (i = 0; err == 0 && i < n; ++i)
+      said += extents[i].length;
+    if (said == left)
+      said = UINT64_MAX; /* it is all that there is to say */
   }
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
@@ -641,10 +646,10 @@ ask_extents (struct hydrate *h, uint64_t offset)
   else if (err == ENOTCONN)
     h->pause_until_us = now_us + TROUBLE_PAUSE_US;
   else if (h->map.to == offset) {
-    if (err == 0 && n > 0)
+    if (err == 0 && said >= COPY_MIN)
       extent_map_add (&h->map, extents, n);
     else {
-      /* It cannot say now: then it is data. */
+      /* It cannot say, or no more than would take forever: then it is data. */
       const struct source_extent data = { length < MAP_AHEAD ? length
                                                              : MAP_AHEAD,
                                           0 };

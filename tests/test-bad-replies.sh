@@ -88,7 +88,7 @@ stop clone
 
 # Nor does the background stumble over such extents.  (Where they say that there
 # are zeroes, it has to believe that.)
-for trouble in beyond zero-length context flags; do
+for trouble in beyond zero-length none endless context flags; do
     rm -f "$bitmap"
     echo $trouble >"$tmp/trouble"
     start_clone file "$tmp/dst" clone-source-timeout=1

@@ -20,6 +20,8 @@
 /* What a command costs beside its bytes, in bytes: so many take as long. */
 #define COMMAND_LOAD UINT64_C (16384)
 
+#define LOSSES_MAX 3
+
 #define EXTENTS_MAX UINT64_C (0xfff00000) /* NBD's lengths have 32 bits */
 
 void
@@ -129,6 +131,13 @@ let_wait (struct nbd_source *src, struct command *c)
   pthread_cond_signal (&src->overlook);
 }
 
+bool
+is_too_much (struct command *c)
+{
+  c->losses++;
+  return c->request->extents && c->losses >= LOSSES_MAX;
+}
+
 void
 note_alive (struct command *c)
 {
@@ -152,7 +161,7 @@ command_replied (void *opaque, int *error)
   struct command *c = opaque, *later;
   struct connection *conn = c->connection;
   struct nbd_source *src = conn->src;
-  const bool lost = *error == ENOTCONN || *error == ESHUTDOWN;
+  bool lost = *error == ENOTCONN || *error == ESHUTDOWN;
   bool stopped;
 
   pthread_mutex_lock (&src->lock);
@@ -172,8 +181,13 @@ command_replied (void *opaque, int *error)
     note_alive (c);
   take_off (c);
   stopped = src->stopped;
-  if (lost && !stopped)
-    let_wait (src, c);
+  if (lost && !stopped) {
+    lost = !is_too_much (c);
+    if (lost)
+      let_wait (src, c);
+    else
+      *error = EIO;
+  }
   pthread_mutex_unlock (&src->lock);
   if (!lost)
     finish (c, *error || !is_whole (c) ? EIO : 0);

@@ -29,6 +29,7 @@ struct command {
   struct connection *connection; /* if it is in flight */
   uint64_t active_us;            /* when it was made, or came to its turn */
   uint64_t issued_us;            /* when it was sent */
+  unsigned losses;               /* connections that ended with it in flight */
   bool uncut; /* a whole request, made before a server told its limits */
   uint64_t offset;
   uint64_t length;
@@ -79,6 +80,7 @@ struct nbd_source {
   uint64_t stopped_us;
   bool multi_conn;               /* the server says that it is all right */
   bool told_lost, told_size;     /* in the log */
+  uint64_t tell_us;              /* not before, that it is lost */
   uint32_t block_min, block_max; /* of the server that is up last */
   uint64_t end; /* its size: to where reads may be rounded up */
   bool can_extents;
@@ -131,6 +133,12 @@ extern bool is_overdue (const struct nbd_source *, const struct command *,
  * it is overdue.  Under lock.
  */
 extern void note_alive (struct command *);
+
+/* Its connection has ended.  Is it a question about extents to which several
+ * connections have died?  Then the server cannot answer it, and nobody has to
+ * know.  Under lock.
+ */
+extern bool is_too_much (struct command *);
 
 /* Put a command that is in no list among those that wait.  Under lock. */
 extern void let_wait (struct nbd_source *, struct command *);

@@ -52,7 +52,8 @@
 #define HANDSHAKE_US UINT64_C (10000000) /* lesson 14 */
 #define BACKOFF_MIN_US UINT64_C (100000)
 #define BACKOFF_MAX_US UINT64_C (5000000)
-#define TICK_US UINT64_C (250000)         /* how often timeouts are looked at */
+#define TELL_US UINT64_C (10000000) /* how often the log tells of a loss */
+#define TICK_US UINT64_C (250000)   /* how often timeouts are looked at */
 #define COMMAND_MAX (UINT32_C (32) << 20) /* what any server takes */
 
 /* When stopped, so long is waited for what is in flight.  It spares servers an
@@ -208,7 +209,9 @@ serve (struct connection *conn, char *why, size_t why_size)
   while (!should_end (conn, heard_us, &next_look_us, why, why_size)) {
     if (nbd_handle_poll (nbd, conn->wake_fd, now_us () + TICK_US, &heard_us) ==
         -1) {
-      snprintf (why, why_size, "%s", nbd_get_error ());
+      const char *message = nbd_get_error ();
+
+      snprintf (why, why_size, "%s", message ? message : "connection closed");
       return;
     }
     if (nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd)) {
@@ -223,7 +226,7 @@ static void
 go_down (struct connection *conn, const char *why)
 {
   struct nbd_source *src = conn->src;
-  struct list failed = { NULL, NULL };
+  struct list failed = { NULL, NULL }, bad = { NULL, NULL };
   bool tell = false;
 
   pthread_mutex_lock (&src->lock);
@@ -247,17 +250,23 @@ go_down (struct connection *conn, const char *why)
     take_off (c);
     if (src->stopped)
       list_add (&failed, c);
+    else if (is_too_much (c))
+      list_add (&bad, c);
     else
       let_wait (src, c);
   }
-  if (!src->stopped && choose (src, true) == NULL && !src->told_lost)
+  if (!src->stopped && choose (src, true) == NULL && !src->told_lost &&
+      now_us () >= src->tell_us) {
     tell = src->told_lost = true;
+    src->tell_us = now_us () + TELL_US;
+  }
   pthread_cond_broadcast (&src->changed);
   pthread_mutex_unlock (&src->lock);
 
   if (tell)
     log_error ("source %s: lost (%s); reconnecting", src->config.shown, why);
   finish_list (&failed, ESHUTDOWN);
+  finish_list (&bad, EIO);
   issue_waiting (src);
 }
 
@@ -325,8 +334,8 @@ connection_thread (void *opaque)
     else
       tell_unreachable (src, why);
     /* With jitter, so that many clients of one server do not come at once. */
-    pause_until (src,
-                 now_us () + backoff / 2 + (uint64_t) rand_r (&seed) % backoff);
+    pause_until (src, now_us () + backoff / 2 +
+                        (uint64_t) rand_r (&seed) % (backoff / 2));
     backoff = backoff * 2 < BACKOFF_MAX_US ? backoff * 2 : BACKOFF_MAX_US;
   }
   return NULL;
