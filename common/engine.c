@@ -730,7 +730,7 @@ engine_new (const struct engine_config *config, struct destination *destination,
   claims_init (&c->claims);
   flights_init (&c->flights);
   pthread_mutex_init (&e->lifecycle, NULL);
-  keep_init (&e->keep, c);
+  keep_init (&e->keep, c, config->gather_us);
   readahead_init (&e->readahead);
   if (commit_init (&c->commit, bitmap, file, destination, clock) == -1) {
     free (e);

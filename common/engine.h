@@ -27,6 +27,7 @@ struct engine_config {
   bool hydration;
   bool on_read;
   bool discard_passdown;
+  uint64_t gather_us; /* what reads fetched waits so long for company */
   uint64_t commit_interval_us;
 
   /* Called once, when all is hydrated and committed, from a thread of the

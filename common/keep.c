@@ -16,6 +16,9 @@
 /* Bytes of copies that may wait. */
 #define BUDGET (UINT64_C (16) << 20)
 
+/* So much is worth waking a thread. */
+#define ENOUGH (UINT64_C (1) << 20)
+
 struct keep_item {
   struct keep_item *next;
   struct regions regions;
@@ -25,12 +28,12 @@ struct keep_item {
 };
 
 void
-keep_init (struct keep *k, struct clone *clone)
+keep_init (struct keep *k, struct clone *clone, uint64_t gather_us)
 {
-  *k = (struct keep){ .clone = clone };
+  *k = (struct keep){ .clone = clone, .gather_us = gather_us };
   k->last = &k->first;
   pthread_mutex_init (&k->lock, NULL);
-  pthread_cond_init (&k->work, NULL);
+  clock_cond_init (&k->work);
 }
 
 void
@@ -39,6 +42,22 @@ keep_destroy (struct keep *k)
   assert (k->first == NULL);
   pthread_mutex_destroy (&k->lock);
   pthread_cond_destroy (&k->work);
+}
+
+/* Under lock: wait for a moment if there is little to do. */
+static void
+gather (struct keep *k)
+{
+  struct clock *clock = &system_clock; /* it decides nothing but speed */
+  uint64_t until;
+
+  if (k->gather_us == 0 || k->gathering || k->first == NULL)
+    return;
+  until = clock->now_us (clock) + k->gather_us;
+  k->gathering = true;
+  while (!k->stop && k->bytes < ENOUGH && clock->now_us (clock) < until)
+    clock->wait_until (clock, &k->work, &k->lock, until);
+  k->gathering = false;
 }
 
 /* Under lock: the next item, or NULL when it is time to end.  For what has been
@@ -53,6 +72,7 @@ next_item (struct keep *k)
     k->idle++;
     pthread_cond_wait (&k->work, &k->lock);
     k->idle--;
+    gather (k);
   }
   item = k->first;
   if (item) {
@@ -148,7 +168,9 @@ keep_offer (struct keep *k, struct regions regions, const void *data,
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&k->lock);
   *k->last = item;
   k->last = &item->next;
-  if (k->idle)
+  if (k->bytes >= ENOUGH)
+    pthread_cond_broadcast (&k->work);
+  else if (k->idle && !k->gathering)
     pthread_cond_signal (&k->work);
   return true;
 }

@@ -5,6 +5,9 @@
  * A read is answered before what it fetched is stored, and its buffer is not
  * ours any more then.  So keeping means a copy, and the copies that wait to be
  * stored have a fixed budget (P9).  A few threads store them.
+ *
+ * Waking a thread costs more than storing a few kilobytes.  So the first one waits
+ * for a moment, until there is more to do or no more comes.
  */
 
 #ifndef NBDCLONE_KEEP_H
@@ -27,12 +30,15 @@ struct keep {
   struct keep_item *first, **last;
   uint64_t bytes; /* of all items, those being stored too */
   unsigned idle;  /* threads that wait for work */
+  bool gathering; /* one of them waits for more */
+  uint64_t gather_us;
   bool stop;
   pthread_t threads[KEEP_THREADS];
   unsigned n_threads;
 };
 
-extern void keep_init (struct keep *, struct clone *);
+/* gather_us: a moment to wait for more when there is little. */
+extern void keep_init (struct keep *, struct clone *, uint64_t gather_us);
 extern void keep_destroy (struct keep *);
 
 /* 0, or an error number. */

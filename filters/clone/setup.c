@@ -321,6 +321,8 @@ start_source (struct setup *s, const struct params *p)
   return 0;
 }
 
+#define GATHER_US 2000
+
 static int
 start_engine (struct setup *s, const struct params *p)
 {
@@ -331,6 +333,7 @@ start_engine (struct setup *s, const struct params *p)
     .hydration = p->hydration,
     .on_read = p->on_read,
     .discard_passdown = p->discard_passdown,
+    .gather_us = GATHER_US,
     .commit_interval_us = p->commit_interval_us,
     .complete = source_not_needed,
     .opaque = s,

@@ -20,6 +20,12 @@
 /* What a command costs beside its bytes, in bytes: so many take as long. */
 #define COMMAND_LOAD UINT64_C (16384)
 
+/* A source that can answer in less than this has no need of many connections, as
+ * long as there is less than so much in flight on one.
+ */
+#define SOON_US UINT64_C (1000)
+#define LITTLE UINT64_C (1048576)
+
 #define LOSSES_MAX 3
 
 #define EXTENTS_MAX UINT64_C (0xfff00000) /* NBD's lengths have 32 bits */
@@ -147,6 +153,16 @@ note_alive (struct command *c)
     c->active_us = conn->heard_us;
 }
 
+/* An answer took so long.  Forgets slowly, as a source may become slower. */
+static void
+note_answer (struct nbd_source *src, uint64_t took_us)
+{
+  if (took_us < src->soonest_us)
+    src->soonest_us = took_us;
+  else
+    src->soonest_us += 1 + (src->soonest_us >> 10);
+}
+
 /* Has all arrived that was asked for? */
 static bool
 is_whole (const struct command *c)
@@ -172,6 +188,7 @@ command_replied (void *opaque, int *error)
     wake (conn);
   }
   if (!lost) {
+    note_answer (src, conn->replied_us - c->issued_us);
     if (c->issued_us > conn->answered_us)
       conn->answered_us = c->issued_us;
     for (later = c->next; later; later = later->next)
@@ -283,15 +300,20 @@ extents_arrived (void *opaque, const char *context, uint64_t offset,
 struct connection *
 choose (struct nbd_source *src, bool urgent)
 {
+  const uint64_t little = src->soonest_us < SOON_US ? LITTLE : 0;
   struct connection *best = NULL;
   unsigned i;
 
   for (i = 0; i < src->n_connections; ++i) {
     struct connection *conn = &src->connections[i];
 
-    if (conn->state == UP && (best == NULL || conn->load < best->load ||
-                              (!urgent && best->number == 0)))
+    if (conn->state != UP)
+      continue;
+    if (best == NULL || conn->load < best->load ||
+        (!urgent && best->number == 0))
       best = conn;
+    if (best->load < little && (urgent || best->number > 0))
+      break;
   }
   return best;
 }
