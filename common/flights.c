@@ -175,10 +175,11 @@ flights_move (struct flights *fs, struct flight *from, struct flight *to,
   assert (from->landed && from->riders == NULL);
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&fs->lock);
-  wait_until_unread (fs, from);
   unlist (fs, from);
   begin (fs, to, data, offset, end);
   to->landed = true;
+  /* Not before: as long as it is listed there may always be another reader. */
+  wait_until_unread (fs, from);
 }
 
 void

@@ -303,6 +303,56 @@ START_TEST (many_threads)
 }
 END_TEST
 
+/* Many who take bytes of a landed flight, one after the other without a pause,
+ * do not keep its owner from going on.
+ */
+static uint8_t landed_bytes[4 << 20], moved_bytes[4 << 20];
+static atomic_bool has_moved;
+
+static void *
+take_again_and_again (void *opaque)
+{
+  uint8_t *buf = malloc (sizeof landed_bytes);
+
+  (void) opaque;
+  must (buf != NULL);
+  while (!atomic_load (&has_moved)) {
+    uint32_t length = sizeof landed_bytes;
+    struct flight own;
+    struct rider rider;
+
+    must (join (&shared, &own, &rider, buf, 0, &length) == FLIGHT_LANDED);
+  }
+  free (buf);
+  return NULL;
+}
+
+START_TEST (owner_does_not_wait_for_the_next_reader)
+{
+  const uint64_t length = sizeof landed_bytes;
+  pthread_t threads[THREADS];
+  struct flight a, b;
+  unsigned i;
+
+  flights_init (&shared);
+  flights_begin (&shared, &a, landed_bytes, 0, length);
+  flights_land (&shared, &a, 0);
+  for (i = 0; i < THREADS; ++i)
+    thread_start (&threads[i], take_again_and_again, NULL);
+  for (i = 0; i < 10; ++i) {
+    nap ();
+    flights_move (&shared, &a, &b, moved_bytes, 0, length);
+    nap ();
+    flights_move (&shared, &b, &a, landed_bytes, 0, length);
+  }
+  atomic_store (&has_moved, true);
+  for (i = 0; i < THREADS; ++i)
+    thread_join (threads[i]);
+  flights_end (&shared, &a);
+  flights_destroy (&shared);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -315,5 +365,6 @@ main (void)
   tcase_add_test (s.tests, flight_that_overlaps_is_not_found);
   tcase_add_test (s.tests, the_first_of_many_is_found);
   tcase_add_test (s.tests, many_threads);
+  tcase_add_test (s.tests, owner_does_not_wait_for_the_next_reader);
   return suite_run (s);
 }
