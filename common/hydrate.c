@@ -13,11 +13,13 @@
  * zero is not fetched.
  *
  * When the cursor has reached the end and the last copy has ended, the round is
- * over.  What is missing then has failed, or was passed over, and the next round
- * finds it.  So failures need no list: a batch that the source could not read is
- * split until only bad regions are left out (lesson 21), and they just stay
- * missing.  After a round with failures there is a pause, longer each time, and
- * after MAX_FAILED_ROUNDS of them in a row what is left is parked: it is tried again
+ * over.  What is missing then has failed, or was passed over because a client
+ * was fetching it, and the next round finds it; that one passes nothing over, or
+ * a region that clients fetch all the time would never be copied (lesson 20).  So
+ * failures need no list: a batch that the source could not read is split until
+ * only bad regions are left out (lesson 21), and they just stay missing.  After a
+ * round with failures there is a pause, longer each time, and after
+ * MAX_FAILED_ROUNDS of them in a row what is left is parked: it is tried again
  * every few minutes only.
  *
  * A copy that failed because the source is away or the destination is full puts
@@ -157,15 +159,31 @@ weight (const struct hydrate *h, const struct work *work)
   return bytes < work->piece ? bytes : work->piece;
 }
 
-/* Is somebody copying region r, or a client fetching something in it?  Then *end
- * is where that ends.  If not, it is where the next of them begins, at most as
- * far as it was.
+/* The first regions of `in` that are in flight as a whole, empty if there are
+ * none.  What is in flight in part remains to be copied.
  */
-static bool
-is_active (struct hydrate *h, uint64_t r, uint64_t *end)
+static struct regions
+regions_in_flight (struct hydrate *h, struct regions in)
 {
   const struct geometry *g = &h->clone->geometry;
-  uint64_t from, to;
+  const uint64_t end = region_start (g, in.end);
+  uint64_t at = region_start (g, in.first), from;
+  struct regions covered = { 0, 0 };
+
+  while (regions_empty (covered) &&
+         flights_find (&h->clone->flights, at, end, &from, &at))
+    covered = regions_covered (g, from, at - from);
+  return covered;
+}
+
+/* Is somebody copying region r, or, unless that does not count, a client
+ * fetching it?  Then *end is where that ends.  If not, it is where the next of
+ * them begins, at most as far as it was.
+ */
+static bool
+is_active (struct hydrate *h, uint64_t r, bool insist, uint64_t *end)
+{
+  struct regions fetched;
   unsigned i;
 
   for (i = 0; i < h->threshold; ++i) {
@@ -180,15 +198,17 @@ is_active (struct hydrate *h, uint64_t r, uint64_t *end)
     if (r < a.first && a.first < *end)
       *end = a.first;
   }
-  if (flights_find (&h->clone->flights, region_start (g, r),
-                    region_start (g, *end), &from, &to)) {
-    if (region_of (g, from) == r) {
-      h->passed_over = true;
-      *end = region_of (g, to - 1) + 1;
-      return true;
-    }
-    *end = region_of (g, from);
+  if (insist)
+    return false;
+  fetched = regions_in_flight (h, (struct regions){ r, *end });
+  if (regions_empty (fetched))
+    return false;
+  if (fetched.first == r) {
+    h->passed_over = true;
+    *end = fetched.end;
+    return true;
   }
+  *end = fetched.first;
   return false;
 }
 
@@ -205,7 +225,7 @@ take_from_queue (struct hydrate *h, struct work *work)
     uint64_t n = 0;
 
     if (!regions_empty (*q)) {
-      if (is_active (h, q->first, &end)) {
+      if (is_active (h, q->first, false, &end)) {
         q->first = end;
         continue;
       }
@@ -232,6 +252,7 @@ static void
 begin_round (struct hydrate *h)
 {
   h->round_failures = 0;
+  h->insist = h->passed_over;
   h->passed_over = false;
   h->source_complained = false;
   h->cursor = 0;
@@ -332,7 +353,7 @@ take_from_sweep (struct hydrate *h, struct work *work)
       r.end = r.first + LOOK_MAX;
 
     r.end = r.first + bitmap_run (c->bitmap, r.first, r.end, &hydrated);
-    if (hydrated || is_active (h, r.first, &r.end)) {
+    if (hydrated || is_active (h, r.first, h->insist, &r.end)) {
       h->cursor = r.end;
       continue;
     }

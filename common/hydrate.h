@@ -57,6 +57,7 @@ struct hydrate {
   bool destination_complained;
 
   bool passed_over; /* regions in this round, as clients fetch them */
+  bool insist;      /* the sweep passes nothing over in this round */
 
   uint64_t pause_until_us;
   uint64_t rate_next_us; /* when the rate allows the next copy */

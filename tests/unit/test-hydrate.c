@@ -573,6 +573,55 @@ START_TEST (large_region_that_fails_in_the_middle)
 }
 END_TEST
 
+/* Lesson 20: whatever clients are fetching, all becomes hydrated. */
+static void
+one_read_in_flight_for_ever (const struct rig_options *o, uint64_t length)
+{
+  struct sim_fault block = {
+    .ops = SIM_READ, .length = length, .times = 1, .block = true
+  };
+  struct rig rig;
+  struct request read = { .rig = &rig, .kind = REQUEST_READ, .length = length };
+
+  rig_init (&rig, o);
+  sim_add_fault (&rig.source.device, &block);
+  rig_start (&rig);
+  request_start (&read);
+  sim_wait_blocked (&rig.source.device, &block, 1);
+  /* The sweep begins now, so that the read came first. */
+  pthread_mutex_lock (&rig.engine->hydrate.lock);
+  rig.engine->hydrate.sweeping = true;
+  pthread_cond_broadcast (&rig.engine->hydrate.wake);
+  pthread_mutex_unlock (&rig.engine->hydrate.lock);
+  wait_complete (&rig);
+  sim_release (&rig.source.device, &block, 0);
+  ck_assert_int_eq (request_finish (&read), 0);
+  ck_assert (read.as_expected);
+  ck_assert (rig_stores_source (&rig, 0, o->source_size));
+  end (&rig);
+}
+
+START_TEST (read_of_a_part_of_a_large_region_in_flight)
+{
+  const struct rig_options o = { .source_size = SIZE, .region_size = SIZE };
+
+  one_read_in_flight_for_ever (&o, 4096);
+}
+END_TEST
+
+START_TEST (read_of_a_region_in_flight)
+{
+  const struct rig_options o = { .source_size = SIZE };
+  const struct rig_options forgetful = {
+    .source_size = SIZE,
+    .forget_reads = true,
+  };
+
+  one_read_in_flight_for_ever (&o, R);
+  one_read_in_flight_for_ever (&forgetful, R);
+}
+END_TEST
+
 START_TEST (source_end_inside_a_region)
 {
   const struct rig_options o = { .source_size = 100 * R + 777,
@@ -666,6 +715,8 @@ main (void)
   tcase_add_test (t, one_copy_while_a_client_waits);
   tcase_add_test (t, regions_larger_than_a_batch);
   tcase_add_test (t, large_region_that_fails_in_the_middle);
+  tcase_add_test (t, read_of_a_part_of_a_large_region_in_flight);
+  tcase_add_test (t, read_of_a_region_in_flight);
   tcase_add_loop_test (t, source_end_inside_a_region, 0, 2);
   tcase_add_loop_test (t, stops_while_the_source_hangs, 0, 2);
   tcase_add_test (t, stands_still_after_a_failed_flush);
