@@ -175,7 +175,6 @@ static enum copy_result
 fetch (struct clone *c, struct fetch *f, bool client, uint8_t *buf,
        uint64_t length, uint64_t offset)
 {
-  const uint64_t now_us = c->clock->now_us (c->clock);
   uint64_t done = 0;
 
   if (!client) {
@@ -189,7 +188,7 @@ fetch (struct clone *c, struct fetch *f, bool client, uint8_t *buf,
       .buf = buf + done,
       .offset = offset + done,
       .length = (uint32_t) (length - done),
-      .since_us = now_us,
+      .since_us = c->clock->now_us (c->clock),
     };
     int err;
 

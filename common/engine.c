@@ -156,10 +156,11 @@ start_piece (struct engine *e, struct piece *p, uint8_t *buf, uint64_t length,
 }
 
 /* Wait for a piece.  What has become hydrated since is newer at the
- * destination; the rest must have come from the source.
+ * destination; the rest must have come from the source, and then *since_us is
+ * now: the rest of the request has not been waited for in vain.
  */
 static int
-finish_piece (struct engine *e, struct piece *p, int *err)
+finish_piece (struct engine *e, struct piece *p, uint64_t *since_us, int *err)
 {
   struct destination *d = e->clone.destination;
   struct want *w = &p->want;
@@ -169,6 +170,8 @@ finish_piece (struct engine *e, struct piece *p, int *err)
   const int fetch_error = want_finish (&e->clone, w);
   int ret = 0;
 
+  if (fetch_error == 0)
+    *since_us = e->clone.clock->now_us (e->clone.clock);
   while (at < end && ret == 0) {
     const struct run run = run_at (e, at, end - at);
 
@@ -203,7 +206,7 @@ read_mixed (struct engine *e, uint8_t *buf, uint32_t length, uint64_t offset,
   struct piece pieces[WINDOW];
   unsigned started = 0, finished = 0;
   uint64_t at = offset;
-  const uint64_t since_us = client_waits (e);
+  uint64_t since_us = client_waits (e);
   int ret = 0;
 
   while (at < end && ret == 0) {
@@ -218,7 +221,7 @@ read_mixed (struct engine *e, uint8_t *buf, uint32_t length, uint64_t offset,
       struct piece *p = &pieces[started % WINDOW];
 
       if (started - finished == WINDOW)
-        ret = finish_piece (e, &pieces[finished++ % WINDOW], err);
+        ret = finish_piece (e, &pieces[finished++ % WINDOW], &since_us, err);
       start_piece (e, p, to, run.length, at, since_us);
       started++;
       at += p->want.length;
@@ -227,7 +230,8 @@ read_mixed (struct engine *e, uint8_t *buf, uint32_t length, uint64_t offset,
   while (finished < started) {
     int piece_err;
 
-    if (finish_piece (e, &pieces[finished++ % WINDOW], &piece_err) == -1) {
+    if (finish_piece (e, &pieces[finished++ % WINDOW], &since_us,
+                      &piece_err) == -1) {
       *err = piece_err;
       ret = -1;
     }
@@ -371,6 +375,7 @@ part_fetched (struct engine *e, struct part *p)
     p->want.offset += p->want.length;
     p->want.length = (uint32_t) (end - p->want.offset);
     p->want.buf = p->loan.buf + (p->want.offset - start);
+    p->want.since_us = c->clock->now_us (c->clock);
     if (ok && p->want.length)
       want_start (c, &p->want, p->want.buf, p->want.offset, end);
   } while (ok && p->want.length);
