@@ -17,16 +17,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <libgen.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "cleanup.h"
+#include "local-file.h"
 #include "storage-file.h"
 
 #define RING_ENTRIES 256
@@ -266,28 +262,6 @@ file_failed (struct storage_file *f)
   return NULL;
 }
 
-/* flock(2) belongs to the open file, so it survives nbdkit's fork and ends with
- * the last process that has it.
- */
-static int
-lock_within (int fd, int wait_ms)
-{
-  const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
-
-  for (;;) {
-    if (flock (fd, LOCK_EX | LOCK_NB) == 0)
-      return 0;
-    if (errno != EWOULDBLOCK && errno != EINTR)
-      return -1;
-    if (wait_ms <= 0) {
-      errno = EWOULDBLOCK;
-      return -1;
-    }
-    nanosleep (&pause, NULL);
-    wait_ms -= 10;
-  }
-}
-
 struct storage *
 storage_file_open (const char *path, int wait_ms)
 {
@@ -304,7 +278,7 @@ storage_file_open (const char *path, int wait_ms)
     errno = EINVAL;
     return file_failed (f);
   }
-  if (lock_within (f->fd, wait_ms) == -1)
+  if (local_file_lock (f->fd, true, wait_ms) == -1)
     return file_failed (f);
   return &f->storage;
 }
@@ -316,37 +290,10 @@ storage_file_create (const char *path, uint64_t size)
 
   if (f == NULL)
     return NULL;
-  if (asprintf (&f->created, "%s.XXXXXX", path) == -1) {
-    f->created = NULL;
-    return file_failed (f);
-  }
-  f->fd = mkostemp (f->created, O_CLOEXEC); /* mode 0600 */
-  if (f->fd == -1) {
-    free (f->created);
-    f->created = NULL;
-    return file_failed (f);
-  }
-  if (ftruncate (f->fd, (off_t) size) == -1 || lock_within (f->fd, 0) == -1)
+  f->fd = local_file_create (path, &f->created);
+  if (f->fd == -1 || ftruncate (f->fd, (off_t) size) == -1)
     return file_failed (f);
   return &f->storage;
-}
-
-static int
-sync_directory_of (const char *path)
-{
-  CLEANUP_FREE char *copy = strdup (path);
-  int fd, r, err;
-
-  if (copy == NULL)
-    return -1;
-  fd = open (dirname (copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd == -1)
-    return -1;
-  r = fsync (fd);
-  err = errno;
-  close (fd);
-  errno = err;
-  return r;
 }
 
 int
@@ -355,15 +302,11 @@ storage_file_publish (struct storage *s)
   struct storage_file *f = file_of (s);
 
   assert (f->created);
-  if (fsync (f->fd) == -1)
+  if (local_file_publish (f->fd, f->created, f->path) == -1)
     return -1;
-  /* Unlike rename(2), link(2) never replaces what somebody else has made. */
-  if (link (f->created, f->path) == -1)
-    return -1;
-  unlink (f->created);
   free (f->created);
   f->created = NULL;
-  return sync_directory_of (f->path);
+  return 0;
 }
 
 int

@@ -21,18 +21,14 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "destination-nbdkit.h"
+#include "local-file.h"
 #include "log.h"
 #include "region.h"
 #include "setup.h"
 #include "source-nbd.h"
 #include "storage-file.h"
 
-/* How long a start waits for the lock on the bitmap file, whose last owner may
- * just have been killed.
- */
-#define LOCK_WAIT_MS 10000
-
-/* ... and for the source: when it is needed, and when it is only good to know. */
+/* How long a start waits for the source: when it is needed, and when it is only good to know. */
 #define PROBE_CREATE_US UINT64_C (10000000)
 #define PROBE_RESUME_US UINT64_C (5000000)
 
@@ -82,7 +78,7 @@ open_bitmap_file (struct setup *s, const struct params *p)
 {
   char why[512];
 
-  s->storage = storage_file_open (p->bitmap, LOCK_WAIT_MS);
+  s->storage = storage_file_open (p->bitmap, LOCAL_FILE_LOCK_MS);
   if (s->storage == NULL) {
     if (errno == EWOULDBLOCK)
       nbdkit_error ("clone-bitmap=%s: it is in use by another server",
