@@ -69,10 +69,12 @@ bound=60
 if test "$SANITIZER" != none; then bound=180; fi
 
 # What a test may leave to at_exit: servers that have gone to the background by
-# themselves, a loop device, a FUSE mount.
+# themselves, loop devices, a FUSE mount.
 daemons=()
-loop=
+loops=()
 mounted=
+# A command that runs the next server that has our modules.
+under=()
 declare -A pid_of=()            # name -> pid of each server that runs
 
 note () { echo "${0##*/}: $*"; }
@@ -104,16 +106,18 @@ gone () { ! kill -0 "${pid_of[$1]}" 2>/dev/null; }
 is_ready () { test -s "$tmp/$1.pid" || gone "$1"; }
 
 # The words that run nbdkit, in "nbdkit_command": with the sanitizer's runtime
-# if $1 is "clone", since only the clone filter has been built with it.
+# if $1 is "clone", since only our own modules have been built with it.
 set_nbdkit_command ()
 {
     nbdkit_command=(nbdkit)
-    if test "$1" = clone && test -n "$SANITIZER_PRELOAD"; then
+    test "$1" = clone || return 0
+    if test -n "$SANITIZER_PRELOAD"; then
         # SANITIZER_WRAPPER is a command and its arguments, or nothing.
         # shellcheck disable=SC2206
         nbdkit_command=($SANITIZER_WRAPPER env
                         "LD_PRELOAD=$SANITIZER_PRELOAD" nbdkit)
     fi
+    nbdkit_command=("${under[@]}" "${nbdkit_command[@]}")
 }
 
 # launch NAME KIND ARGS...: start nbdkit in the background.  It listens on
@@ -340,7 +344,7 @@ at_exit ()
         tail -n 200 "$tmp"/*.err "$tmp"/sanitizer.* 2>/dev/null
     fi
     for pid in "${daemons[@]}"; do kill -KILL "$pid" 2>/dev/null; done
-    if test -n "$loop"; then losetup -d "$loop"; fi
+    for name in "${loops[@]}"; do losetup -d "$name"; done
     if test -n "$mounted"; then fusermount3 -u -z "$mounted"; fi
     if mountpoint -q "$tmp/fs"; then umount -l "$tmp/fs"; fi
     if test -n "${KEEP:-}"; then note "kept $tmp"; else rm -rf "$tmp"; fi

@@ -32,13 +32,13 @@ expect_same "$mounted/disk" "$tmp/expected"
 disk=$mounted/disk
 if losetup --find --show --direct-io=off "$disk" >"$tmp/loop" \
            2>"$tmp/loop.err"; then
-    loop=$(cat "$tmp/loop")
-    disk=$loop
+    disk=$(cat "$tmp/loop")
+    loops=("$disk")
 fi
 mke2fs -q -F -t ext4 -E discard,lazy_itable_init=0 -d "$srcdir" "$disk"
 sync -f "$mounted/disk"
 e2fsck -fn "$disk" >"$tmp/e2fsck" || fail "$(cat "$tmp/e2fsck")"
-if test -n "$loop"; then losetup -d "$loop"; loop=; fi
+if test ${#loops[@]} -gt 0; then losetup -d "${loops[@]}"; loops=(); fi
 fusermount3 -u "$mounted"
 mounted=
 wait "$fuse" || fail "nbdfuse has ended with status $?"

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Where the kernel does not let us use io_uring, or cannot do what is needed,
+# nbdkit-uring-plugin says so in one line and does the same with plain system
+# calls, however large a request is.
+
+# shellcheck source-path=SCRIPTDIR source=functions.sh
+. "${srcdir:-.}/functions.sh"
+# shellcheck source-path=SCRIPTDIR source=uring.sh
+. "${srcdir:-.}/uring.sh"
+
+message='uring: io_uring is not available (.*): plain system calls are used'
+for what in setup register; do
+    for direct in false true; do
+        make_random "$disk" 5000000
+        cp "$disk" "$tmp/initial"
+        cp "$disk" "$tmp/file.disk"
+        : >"$tmp/uring.err"
+        under=("$abs_top_builddir/tests/no-uring" "$what")
+        start_uring direct=$direct
+        start_file "$tmp/file.disk"
+        nbd "$uring_uri" '
+from uring import *
+pair = Pair(content("initial"))
+random_requests(pair, 5, 100)
+pair.close()
+'
+        stop uring
+        stop file
+        expect_same "$disk" "$tmp/file.disk"
+        test "$(grep -c "$message" "$tmp/uring.err")" -eq 1 ||
+            fail "not one line that says so ($what)"
+    done
+done
+
+# And with it, no such line.
+under=()
+: >"$tmp/uring.err"
+start_uring
+nbd "$uring_uri" 'h.pread(1, 0)'
+stop uring
+test ! -s "$tmp/uring.err" || fail "it has something to say"
