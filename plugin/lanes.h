@@ -16,11 +16,14 @@
 #define PIECE_SIZE (UINT32_C (256) << 10)
 #define PIECES_IN_FLIGHT 4
 
+/* How far into the bounce buffer its data may begin, see transfer.c. */
+#define BOUNCE_SHIFT UINT32_C (2048)
+
 /* One piece on its way.  What is not said to be the lane's belongs to the
  * caller.
  */
 struct piece {
-  void *data;
+  char *data;
   uint32_t length; /* bytes */
   uint64_t offset; /* in the file */
   bool write;
@@ -28,7 +31,7 @@ struct piece {
 
   /* The lane's. */
   int32_t result; /* bytes that were moved, or -errno */
-  void *bounce;   /* PIECE_SIZE bytes, aligned to a page */
+  char *bounce;   /* PIECE_SIZE + BOUNCE_SHIFT bytes, aligned to a page */
   struct piece *next;
 };
 
@@ -39,6 +42,7 @@ struct lane {
   struct lanes *lanes;
   struct lane *next;
   struct lane_ring *ring;  /* NULL: system calls */
+  char *memory;            /* all of the bounce buffers */
   struct piece *completed; /* without a ring: what lane_wait has not seen */
 };
 
