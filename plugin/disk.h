@@ -36,7 +36,7 @@ struct disk {
   uint32_t preferred_block;
   uint64_t direct_end; /* see disk.c; without direct, the size */
 
-  struct lanes *lanes; /* to be set by whoever wants to read or write */
+  struct lanes *lanes; /* with direct; made later, by whoever makes threads */
 
   /* With direct, a write that is not aligned reads what is around it and puts
    * that back, so nobody else may write meanwhile: it has this for writing, the

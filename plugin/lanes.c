@@ -199,12 +199,6 @@ lanes_free (struct lanes *lanes)
   free (lanes);
 }
 
-bool
-lanes_have_rings (const struct lanes *lanes)
-{
-  return lanes->rings;
-}
-
 /* A lane from the list, or NULL if a new one is to be made. */
 static struct lane *
 take_free (struct lanes *lanes)

@@ -54,9 +54,6 @@ extern struct lanes *lanes_new (int fd);
 
 extern void lanes_free (struct lanes *);
 
-/* Whether pieces are really in flight together. */
-extern bool lanes_have_rings (const struct lanes *);
-
 /* A lane for the caller alone; waits for one while all are in use. */
 extern struct lane *lane_take (struct lanes *);
 

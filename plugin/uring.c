@@ -99,6 +99,8 @@ uring_get_ready (void)
 static int
 uring_after_fork (void)
 {
+  if (!uring.disk.direct)
+    return 0;
   uring.disk.lanes = lanes_new (uring.disk.fd);
   if (uring.disk.lanes == NULL) {
     nbdkit_error ("no memory for buffers: %m");
