@@ -8,7 +8,8 @@
 # shellcheck source-path=SCRIPTDIR source=uring.sh
 . "${srcdir:-.}/uring.sh"
 
-# look DEVICE: at the server; the kernel says of DEVICE what is expected.
+# look DEVICE-NUMBER DIRECT file|device: at the server; the kernel says of the
+# device what is expected.
 look ()
 {
     nbd "$uring_uri" '
@@ -36,6 +37,8 @@ for offset, length, flags in (
         expected[offset:offset + length] = bytes(length)
     else:
         expect("fast zero", error, "ENOTSUP")
+        expect("on a device, and without a hole", (sys.argv[3], flags),
+               ("device", NO_HOLE))
     expect("after a fast zero", bytes(h.pread(4 * MIB, 0)), bytes(expected))
 expect("a fast zero has worked", any(bytes(expected[:MIB])), False)
 
@@ -47,7 +50,7 @@ for offset, length in ((3 * MIB + 1, 1), (3 * MIB + 100, 511),
         request(length, offset, FUA)
         expected[offset:offset + length] = bytes(length)
         expect("a part", bytes(h.pread(4 * MIB, 0)), bytes(expected))
-' "$1" "$2"
+' "$@"
 }
 
 device_number () { echo $((0x$(stat -c %t "$1"))):$((0x$(stat -c %T "$1"))); }
@@ -55,11 +58,12 @@ device_number () { echo $((0x$(stat -c %t "$1"))):$((0x$(stat -c %T "$1"))); }
 for direct in direct=false direct=true; do
     make_random "$disk" $((4 * 1048576))
     start_uring $direct
-    look "$(mountpoint -d "$(df --output=target "$tmp" | tail -n 1)")" $direct
+    look "$(mountpoint -d "$(df --output=target "$tmp" | tail -n 1)")" $direct \
+         file
     stop uring
     make_loop "$disk" || continue
     start_uring "$loop" $direct
-    look "$(device_number "$loop")" $direct
+    look "$(device_number "$loop")" $direct device
     stop uring
     losetup -d "$loop"
     loops=()

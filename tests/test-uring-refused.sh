@@ -10,13 +10,13 @@
 . "${srcdir:-.}/uring.sh"
 
 message='uring: io_uring is not available (.*): plain system calls are used'
-for what in setup register; do
+for what in io_uring_setup io_uring_register; do
     for direct in 0 1; do
         make_random "$disk" 5000000
         cp "$disk" "$tmp/initial"
         cp "$disk" "$tmp/file.disk"
         : >"$tmp/uring.err"
-        under=("$abs_top_builddir/tests/no-uring" "$what")
+        under=("$abs_top_builddir/tests/refuse" "$what")
         start_uring direct=$direct
         start_file "$tmp/file.disk"
         nbd "$uring_uri" '

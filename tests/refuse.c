@@ -1,8 +1,9 @@
-/* no-uring WHAT COMMAND...: run a command in which the kernel refuses to do
- * WHAT of io_uring, as containers often do:
+/* refuse CALL COMMAND...: run a command for which the kernel refuses a system
+ * call, as it may in containers, or when it is old:
  *
- *   setup      make a ring (io_uring_setup fails with EPERM)
- *   register   tell what a ring can do (io_uring_register fails with EINVAL)
+ *   io_uring_setup      with EPERM
+ *   io_uring_register   with EINVAL: it cannot tell what a ring can do
+ *   fallocate           with EOPNOTSUPP
  */
 
 #include <errno.h>
@@ -15,14 +16,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Its numbers are the same on all architectures. */
 static const struct {
   const char *name;
   unsigned call;
   int error;
 } refused[] = {
-  { "setup", SYS_io_uring_setup, EPERM },
-  { "register", SYS_io_uring_register, EINVAL },
+  { "io_uring_setup", SYS_io_uring_setup, EPERM },
+  { "io_uring_register", SYS_io_uring_register, EINVAL },
+  { "fallocate", SYS_fallocate, EOPNOTSUPP },
 };
 
 static int
@@ -55,6 +56,6 @@ main (int argc, char **argv)
       execvp (argv[2], argv + 2);
       break;
     }
-  perror ("no-uring");
+  perror ("refuse");
   return 1;
 }
