@@ -33,12 +33,14 @@ for offset, length, flags in (
         (0, MIB, 0), (MIB + 1, 100000, 0), (2 * MIB, MIB, NO_HOLE),
         (3 * MIB + 512, 511, NO_HOLE), (3 * MIB + 9999, 77777, FUA)):
     error = error_of(h.zero, length, offset, flags | nbd.CMD_FLAG_FAST_ZERO)
+    if length > 4096 and flags == NO_HOLE:
+        # A device may write then, and not all file systems can do it.
+        allowed = ["ENOTSUP"] + [None] * (sys.argv[3] == "file")
+    else:
+        allowed = [None]
+    expect("fast zero: %s" % error, error in allowed, True)
     if error is None:
         expected[offset:offset + length] = bytes(length)
-    else:
-        expect("fast zero", error, "ENOTSUP")
-        expect("on a device, and without a hole", (sys.argv[3], flags),
-               ("device", NO_HOLE))
     expect("after a fast zero", bytes(h.pread(4 * MIB, 0)), bytes(expected))
 expect("a fast zero has worked", any(bytes(expected[:MIB])), False)
 

@@ -22,6 +22,7 @@ from uring import *
 seed, device = int(sys.argv[1]), sys.argv[2] == "device"
 pair = Pair(content("initial"))
 expect("size", h.get_size(), len(pair.expected))
+pair.same_extents()
 random_requests(pair, seed, 250, device)
 pair.close()
 ' "$seed" "$kind"
@@ -37,6 +38,7 @@ new_disks ()
     truncate -s "$2" "$tmp/initial"
     cp --sparse=always "$tmp/initial" "$tmp/file.disk"
     cp --sparse=always "$tmp/initial" "$tmp/uring.disk"
+    sync "$tmp/file.disk" "$tmp/uring.disk"
 }
 
 for direct in false true; do

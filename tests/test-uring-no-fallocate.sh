@@ -44,5 +44,15 @@ for direct in direct=false direct=true; do
     losetup -d "$loop"
     loops=()
 done
+# nbdkit's own way to write zeroes would leave out what lies beyond 64 MiB.
+truncate -s 150M "$disk"
+start_uring
+nbd "$uring_uri" '
+h.pwrite(b"x" * 100000, 140 * MIB)
+h.zero(150 * MIB, 0)
+expect("all of it", bytes(h.pread(100000, 140 * MIB)), bytes(100000))
+'
+stop uring
+
 refuse_uring 'prealloc=falloc: cannot reserve its space: Operation not supp' \
              "$disk" prealloc=falloc

@@ -40,6 +40,21 @@ for turn in range(60):
     expect("turn %d" % turn, bytes(h.pread(40960, base)),
            bytes(expected[base:base + 40960]))
 expect("the disk", bytes(h.pread(3000000, 0)), bytes(expected))
+
+# The same with a zero of the whole blocks that they are in: what none of them
+# has written is zero.
+for turn in range(100):
+    h.pwrite(b"x" * 65536, 0)
+    waiting = []
+    for i in range(24):
+        client = clients[i % len(clients)]
+        waiting.append((client, client.aio_zero(65536, 0) if i == 8 else
+                        client.aio_pwrite(nbd.Buffer.from_bytearray(
+                            bytearray(b"y" * 100)), 2048 * i + 100)))
+    for client, cookie in waiting:
+        finish(client, cookie)
+    expect("turn %d" % turn, set(bytes(h.pread(65536, 0))) <= set(b"\0y"), True)
+expected[:65536] = h.pread(65536, 0)
 with open(TMP + "/expected", "wb") as f:
     f.write(expected)
 '

@@ -56,6 +56,11 @@ class Pair:
                 "hole over data at %d+%d" % (offset, n)
             offset += n
 
+    def same_extents(self):
+        """Of the whole disk, which is synced: exactly the same holes."""
+        told = [extents(h) for _, h in self.servers]
+        expect("extents", told[1], told[0])
+
     def close(self):
         for _, h in self.servers:
             h.shutdown()
