@@ -16,9 +16,9 @@
 #define LOCAL_FILE_LOCK_MS 10000
 
 /* Lock an open file, or wait up to wait_ms milliseconds for it.  The lock is
- * flock(2)'s: it belongs to the open file, so it survives nbdkit's fork and ends
- * with the last process that has it.  0, or -1 with errno set: EWOULDBLOCK if
- * it is in use.
+ * flock(2)'s: it belongs to the open file, so it survives nbdkit's fork and
+ * ends with the last process that has it.  0, or -1 with errno set: EWOULDBLOCK
+ * if it is in use.
  */
 extern int local_file_lock (int fd, bool exclusive, int wait_ms);
 

@@ -7,11 +7,11 @@
  * killed server may still land (design, section 5).
  *
  * With direct, the end of a file need not lie where a block ends, and a write
- * of a whole block there would make the file longer.  So the last part of a page
- * is read and written through a descriptor of its own, without O_DIRECT.  Every
- * page is served in one of the two ways and never in both, because the kernel
- * does not promise that what goes past a cached page and what goes through it
- * see each other.
+ * of a whole block there would make the file longer.  So the last part of a
+ * page is read and written through a descriptor of its own, without O_DIRECT.
+ * Every page is served in one of the two ways and never in both, because the
+ * kernel does not promise that what goes past a cached page and what goes
+ * through it see each other.
  */
 
 #include <config.h>
@@ -46,8 +46,8 @@ is_power_of_two (uint64_t n)
 static int
 open_existing (struct disk *d, const char *path)
 {
-  /* Not blocking: a pipe of that name must not hang us.  But a ring would take
-   * that seriously in files, too, and fail requests with EAGAIN.
+  /* Not blocking: a pipe of that name must not hang us.  Only here: what a
+   * ring makes of that flag later depends on the kernel.
    */
   const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 

@@ -2,9 +2,10 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * lseek(2) with SEEK_DATA and SEEK_HOLE.  It moves the descriptor's offset, which
- * nobody uses, and returns what it found to each caller, so calls need no lock.
- * A device has no holes that the kernel knows of: it is data from end to end.
+ * lseek(2) with SEEK_DATA and SEEK_HOLE. It moves the descriptor's offset,
+ * which nobody uses, and returns what it found to each caller, so calls need
+ * no lock.  A device has no holes that the kernel knows of: it is data from end
+ * to end.
  */
 
 #include <config.h>

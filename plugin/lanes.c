@@ -16,11 +16,11 @@
  * that are used are warm ones.
  *
  * What was measured (1 MiB, direct, through bounce buffers, with a sample of 8
- * runs in turn): registered buffers save 30 % of the processor's time for a read
- * (203 to 142 us) and 20 % of that for a write; they keep a lane's whole memory
- * locked, so only lanes that have large pieces to move do it.  A registered
- * file saves nothing that can be seen.  Pieces of 128 KiB to 512 KiB are equal;
- * with one of 1 MiB, nothing is copied while the disk works.
+ * runs in turn): registered buffers save 30 % of the processor's time for a
+ * read (203 to 142 us) and 20 % of that for a write; they keep a lane's whole
+ * memory locked, so only lanes that have large pieces to move do it.  A
+ * registered file saves nothing that can be seen.  Pieces of 128 KiB to 512 KiB
+ * are equal; with one of 1 MiB, nothing is copied while the disk works.
  *
  * When all lanes are in use, the next request waits for one: LANES_MAX times
  * PIECES_IN_FLIGHT pieces are more than a disk can work on at a time.

@@ -122,10 +122,11 @@ read_block (struct disk *d, char *data, uint64_t offset)
   return r == (ssize_t) d->offset_align ? 0 : EIO;
 }
 
-/* Where in a bounce buffer the piece begins.  A copy from one address to another
- * that is a little above it modulo 4096, as nbdkit's buffers are, takes four times
- * as long (measured: 580 and 135 us/MiB): the processor takes its stores for
- * those that its next loads depend on.  So stay half a page away from it.
+/* Where in a bounce buffer the piece begins.  A copy from one address to
+ * another that is a little above it modulo 4096, as nbdkit's buffers are,
+ * takes four times as long (measured: 580 and 135 us/MiB): the processor takes
+ * its stores for those that its next loads depend on.  So stay half a page away
+ * from it.
  */
 static uint32_t
 bounce_shift (const struct range *range, uint64_t start)
@@ -222,8 +223,8 @@ look_at_piece (struct lane *lane, const struct range *range, struct piece *p,
   return 0;
 }
 
-/* All of a range, cut into pieces.  On an error, those in flight are waited for,
- * since they use the caller's memory.
+/* All of a range, cut into pieces.  On an error, those in flight are waited
+ * for, since they use the caller's memory.
  */
 static int
 with_lane (const struct range *range)

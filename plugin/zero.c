@@ -2,11 +2,11 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * fallocate(2) does these for files, and since Linux 4.9 for devices.  A device,
- * and a file with direct, can only do it for whole blocks (disk.h, zero_align):
- * the bytes at the two ends are written.  Zeroes are always written here if all
- * else fails, never by nbdkit: its own fallback does not advance (design, lesson
- * 15).
+ * fallocate(2) does these for files, and since Linux 4.9 for devices.  A
+ * device, and a file with direct, can only do it for whole blocks (disk.h,
+ * zero_align): the bytes at the two ends are written.  Zeroes are always
+ * written here if all else fails, never by nbdkit: its own fallback does not
+ * advance (design, lesson 15).
  *
  * What punching a hole means: on a file, its space is free; on a device, that
  * the device itself can zero without a write, or it is not supported.  So that
@@ -122,9 +122,9 @@ write_zeroes (struct disk *d, uint64_t count, uint64_t offset)
   return err;
 }
 
-/* The whole blocks in a range; none, if *START is not below *END.  The last part
- * of a file may be shorter than a block, but with direct it has a way of its
- * own (disk.c).
+/* The whole blocks in a range; none, if *START is not below *END. The last
+ * part of a file may be shorter than a block, but with direct it has a way of
+ * its own (disk.c).
  */
 static void
 whole_blocks (const struct disk *d, uint64_t count, uint64_t offset,

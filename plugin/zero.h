@@ -18,9 +18,10 @@ struct disk;
 extern int zero_range (struct disk *, uint64_t count, uint64_t offset,
                        bool may_trim, bool fast);
 
-/* Give up its space, as far as that works.  What can be given up reads as zeroes,
- * as do the parts of blocks at the ends of a range in a file; only of a device
- * that can discard but not zero nothing is known.  0, or an error number.
+/* Give up its space, as far as that works.  What can be given up reads as
+ * zeroes, as do the parts of blocks at the ends of a range in a file; only of
+ * a device that can discard but not zero nothing is known.  0, or an error
+ * number.
  */
 extern int zero_trim (struct disk *, uint64_t count, uint64_t offset);
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A write with FUA is durable when nbdkit-uring-plugin answers it: the device has
-# been told to flush its cache.  It need not make durable what other requests
-# have written, so it does not sync the whole file.
+# A write with FUA is durable when nbdkit-uring-plugin answers it: the device
+# has been told to flush its cache.  It need not make durable what other
+# requests have written, so it does not sync the whole file.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"
@@ -22,11 +22,12 @@ for offset, length in ((0, 4096), (MIB + 100, 5000), (2 * MIB, 2 * MIB)):
     before = flushes()
     h.pwrite(b"x" * length, offset)
     expect("flushes without FUA", flushes(), before)
-    for request in ("pwrite", b"x" * length), ("zero", length), ("trim", length):
+    for name, what in (("pwrite", b"x" * length), ("zero", length),
+                       ("trim", length)):
         before = flushes()
         h.pwrite(b"y" * length, offset)
-        getattr(h, request[0])(request[1], offset, FUA)
-        expect("flushed by " + request[0], flushes() > before, True)
+        getattr(h, name)(what, offset, FUA)
+        expect("flushed by " + name, flushes() > before, True)
     before = flushes()
     h.flush()
     expect("flushed", flushes() > before, True)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Where fallocate(2) does not work, nbdkit-uring-plugin writes zeroes, or asks the
-# device to.  A fast zero fails then, and has done nothing; a trim succeeds, and
-# in a file does nothing either.
+# Where fallocate(2) does not work, nbdkit-uring-plugin writes zeroes, or asks
+# the device to.  A fast zero fails then, and has done nothing; a trim succeeds,
+# and in a file does nothing either.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"

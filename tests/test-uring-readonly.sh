@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What cannot be written is served read-only, by any number of servers; and so is
-# everything with nbdkit -r.
+# What cannot be written is served read-only, by any number of servers; and so
+# is everything with nbdkit -r.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Where the kernel does not let us use io_uring, or cannot do what is needed,
-# nbdkit-uring-plugin with direct=true says so in one line and does the same with
-# plain system calls, however large a request is.  Without direct there is no
-# ring to be missed.
+# nbdkit-uring-plugin with direct=true says so in one line and does the same
+# with plain system calls, however large a request is.  Without direct there is
+# no ring to be missed.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A file that has become shorter below nbdkit-uring-plugin: requests beyond its
-# end fail with EIO, as with nbdkit's own file plugin, and all others go on.  The
+# A file that has become shorter below nbdkit-uring-plugin: reads beyond its end
+# fail with EIO, as with nbdkit's own file plugin, and all others go on.  The
 # same with a device, where writes beyond the end fail with EIO as well.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
@@ -45,8 +45,8 @@ initial = content("initial")
 for offset, length in ((2 * MIB, 4096), (MIB, 4096), (0, 4 * MIB),
                        (3 * MIB + 1, MIB - 1)):
     expect("read beyond", error_of(h.pread, length, offset), "EIO")
-    expect("write beyond", error_of(h.pwrite, b"x" * length, offset, nbd.CMD_FLAG_FUA),
-           "EIO")
+    expect("write beyond", error_of(h.pwrite, b"x" * length, offset,
+                                    nbd.CMD_FLAG_FUA), "EIO")
     expect("zero beyond", error_of(h.zero, length, offset), "EIO")
 expect("write", error_of(h.pwrite, b"x" * 5000, 10000), None)
 expect("read", bytes(h.pread(5000, 10000)), b"x" * 5000)
