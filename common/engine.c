@@ -230,8 +230,8 @@ read_mixed (struct engine *e, uint8_t *buf, uint32_t length, uint64_t offset,
   while (finished < started) {
     int piece_err;
 
-    if (finish_piece (e, &pieces[finished++ % WINDOW], &since_us,
-                      &piece_err) == -1) {
+    if (finish_piece (e, &pieces[finished++ % WINDOW], &since_us, &piece_err) ==
+        -1) {
       *err = piece_err;
       ret = -1;
     }

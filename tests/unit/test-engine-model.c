@@ -5,6 +5,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ struct world {
   uint8_t *model; /* each client writes to its own ranges only */
   unsigned requests;
   uint64_t seed;
+  bool bad_line; /* requests may fail with EIO; they are tried again */
 };
 
 /* A range inside one share of this client. */
@@ -38,6 +40,16 @@ choose (struct world *w, struct random *random, unsigned self, uint64_t *offset,
   *length = 1 + random_below (random, (share + 1) * SHARE - *offset);
 }
 
+/* The end of a request: true if it has to be tried again. */
+static bool
+again (const struct world *w, int r, const int *err)
+{
+  if (r == 0)
+    return false;
+  must (w->bad_line && *err == EIO);
+  return true;
+}
+
 static void
 one_request (struct world *w, struct random *random, unsigned self)
 {
@@ -47,25 +59,37 @@ one_request (struct world *w, struct random *random, unsigned self)
   int err = 0;
 
   choose (w, random, self, &offset, &length);
-  switch (random_below (random, 8)) {
+  switch (random_below (random, 10)) {
   case 0:
   case 1:
   case 2:
     memset (buf, (int) random_below (random, 256), length);
-    must (engine_write (rig->engine, buf, (uint32_t) length, offset,
-                        random_one_in (random, 8), &err) == 0);
+    while (again (w,
+                  engine_write (rig->engine, buf, (uint32_t) length, offset,
+                                random_one_in (random, 8), &err),
+                  &err))
+      continue;
     memcpy (w->model + offset, buf, length);
     break;
   case 3:
-    must (engine_zero (rig->engine, (uint32_t) length, offset,
-                       random_one_in (random, 2), false, false, &err) == 0);
+    while (again (w,
+                  engine_zero (rig->engine, (uint32_t) length, offset,
+                               random_one_in (random, 2), false, false, &err),
+                  &err))
+      continue;
     memset (w->model + offset, 0, length);
     break;
   case 4:
     must (rig_flush (rig) == 0);
     break;
+  case 5:
+    (void) again (
+      w, engine_cache (rig->engine, (uint32_t) length, offset, &err), &err);
+    break;
   default:
-    must (engine_read (rig->engine, buf, (uint32_t) length, offset, &err) == 0);
+    while (again (
+      w, engine_read (rig->engine, buf, (uint32_t) length, offset, &err), &err))
+      continue;
     must (memcmp (buf, w->model + offset, length) == 0);
   }
 }
@@ -127,6 +151,7 @@ world_init (struct world *w, const struct rig_options *options, uint64_t seed)
   }
   w->rig.destination.disk.write_through = true;
   w->seed = seed;
+  w->bad_line = false;
   w->requests = 2500 / SLOWER;
   w->model = malloc (disk_size);
   must (w->model != NULL);
@@ -175,6 +200,84 @@ START_TEST (many_clients)
   run_threads (CLIENTS, be_a_client, &w);
   rig_stop (&w.rig);
   world_destroy (&w);
+}
+END_TEST
+
+/* A line on which answers come late and all at once, and some not at all: so
+ * requests meet while their bytes are in flight.
+ */
+static void *
+be_a_bad_line (void *opaque)
+{
+  struct world *w = opaque;
+  struct random random = { w->seed };
+
+  while (atomic_load (&w->rig.completed) < 1000) {
+    struct sim_fault block = {
+      .ops = SIM_READ | SIM_EXTENTS,
+      .skip = (unsigned) random_below (&random, 4),
+      .block = true,
+    };
+
+    sim_add_fault (&w->rig.source.device, &block);
+    nap ();
+    sim_release (&w->rig.source.device, &block,
+                 random_one_in (&random, 4) ? EIO : 0);
+  }
+  return NULL;
+}
+
+/* The clients read what others write, too, so that all want the same few
+ * regions; the bytes of others are not looked at.
+ */
+static void
+be_a_client_and_a_reader (struct in_thread *t)
+{
+  struct world *w = t->opaque;
+  const uint64_t size = w->rig.options.disk_size;
+  struct random random = { w->seed * 100 + t->self };
+  unsigned i;
+
+  for (i = 0; i < w->requests; ++i) {
+    const uint64_t from = random_below (&random, size);
+    const uint64_t length = 1 + random_below (&random, size - from);
+
+    one_request (w, &random, t->self);
+    (void) rig_read (&w->rig, from, length < 100000 ? length : 100000);
+  }
+}
+
+static const struct rig_options small_worlds[] = {
+  { .source_size = 100000, .hydration = true },
+  { .source_size = 100001, .disk_size = 120000 },
+  { .source_size = 100000, .region_size = 16384 },
+  { .source_size = 300000, .region_size = 65536, .hydration = true },
+  { .source_size = 300000, .region_size = 65536, .forget_reads = true },
+  { .source_size = 300000, .region_size = 1 << 18, .batch = 8192 },
+};
+#define N_SMALL_WORLDS (sizeof small_worlds / sizeof small_worlds[0])
+
+START_TEST (bad_line)
+{
+  uint64_t seed;
+
+  for (seed = 0; seed < 10; ++seed) {
+    struct world w;
+    pthread_t line, time;
+
+    world_init (&w, &small_worlds[_i], seed);
+    w.requests = 60 / SLOWER;
+    w.bad_line = true;
+    rig_start (&w.rig);
+    thread_start (&time, let_time_pass, &w);
+    thread_start (&line, be_a_bad_line, &w);
+    run_threads (CLIENTS, be_a_client_and_a_reader, &w);
+    atomic_fetch_add (&w.rig.completed, 1000);
+    thread_join (line);
+    thread_join (time);
+    rig_stop (&w.rig);
+    world_destroy (&w);
+  }
 }
 END_TEST
 
@@ -308,6 +411,7 @@ main (void)
   struct suite s = suite_new ("engine-model");
 
   tcase_add_loop_test (s.tests, many_clients, 0, N_WORLDS);
+  tcase_add_loop_test (s.tests, bad_line, 0, N_SMALL_WORLDS);
   tcase_add_test (s.tests, power_cuts);
   return suite_run (s);
 }
