@@ -343,15 +343,41 @@ call_libnbd (struct connection *conn, struct command *c)
                                    chunk, replied, 0);
 }
 
-static void cut (struct nbd_source *src, struct source_request *r,
-                 uint64_t active_us);
+static void cut (struct nbd_source *src, struct source_request *r, uint64_t at,
+                 uint64_t end, uint64_t active_us);
+
+/* Does a command obey the server's limits?  It may have been made before they
+ * were known, or for the server that was there before.  Under lock.
+ */
+static bool
+fits (const struct nbd_source *src, const struct command *c)
+{
+  const uint64_t end = c->offset + c->length;
+
+  return !c->uncut && c->offset % src->block_min == 0 &&
+         (end % src->block_min == 0 || end == src->end) && end <= src->end &&
+         (c->request->extents || c->length <= src->block_max);
+}
+
+/* Make other commands out of one that does not fit. */
+static void
+cut_again (struct nbd_source *src, struct command *c)
+{
+  const uint64_t at = c->offset + c->skip;
+
+  cut (src, c->request, at, at + (c->bounce ? c->want : c->length),
+       c->active_us);
+  free (c->bounce);
+  c->bounce = NULL; /* there is nothing in it */
+  finish (c, 0);
+}
 
 /* Send a command, or let it wait. */
 static void
 issue (struct nbd_source *src, struct command *c)
 {
   struct connection *conn;
-  bool refused, dead;
+  bool refused, dead, unfit = false;
   int err = ESHUTDOWN;
 
   pthread_mutex_lock (&src->lock);
@@ -360,7 +386,9 @@ issue (struct nbd_source *src, struct command *c)
     conn = NULL;
     err = ENOTCONN;
   }
-  else if (conn && !c->uncut) {
+  else if (conn && !fits (src, c))
+    unfit = true;
+  else if (conn) {
     put_on (conn, c);
     c->issued_us = now_us ();
     conn->issuers++;
@@ -370,9 +398,8 @@ issue (struct nbd_source *src, struct command *c)
     c = NULL;
   }
   pthread_mutex_unlock (&src->lock);
-  if (conn && c->uncut) {
-    cut (src, c->request, c->active_us);
-    finish (c, 0);
+  if (unfit) {
+    cut_again (src, c);
     return;
   }
   if (conn == NULL) {
@@ -486,12 +513,14 @@ new_read (struct source_request *r, uint64_t offset, uint32_t length,
   return c;
 }
 
-/* Cut a request to the server's blocks, and issue the commands. */
+/* Cut [at, end) of a request to the server's blocks, and issue the commands.  A
+ * question about extents is always cut as a whole.
+ */
 static void
-cut (struct nbd_source *src, struct source_request *r, uint64_t active_us)
+cut (struct nbd_source *src, struct source_request *r, uint64_t at,
+     uint64_t end, uint64_t active_us)
 {
-  const uint64_t end = r->offset + r->length;
-  uint64_t at = r->offset, disk_end;
+  uint64_t disk_end;
   uint32_t block, most;
   bool can_extents;
 
@@ -503,8 +532,11 @@ cut (struct nbd_source *src, struct source_request *r, uint64_t active_us)
   pthread_mutex_unlock (&src->lock);
 
   if (r->extents) {
-    const uint64_t from = at & ~(uint64_t) (block - 1);
-    uint64_t to = end - from > EXTENTS_MAX ? from + EXTENTS_MAX : end;
+    const uint64_t from = r->offset & ~(uint64_t) (block - 1);
+    uint64_t to = r->offset + r->length;
+
+    if (to - from > EXTENTS_MAX)
+      to = from + EXTENTS_MAX;
 
     to = (to + block - 1) & ~(uint64_t) (block - 1);
     if (to > disk_end)
@@ -541,7 +573,7 @@ start_request (struct nbd_source *src, struct source_request *r)
   atomic_init (&r->unfinished, 1); /* so that it does not end before here */
   atomic_init (&r->failure, 0);
   if (seen)
-    cut (src, r, since);
+    cut (src, r, r->offset, r->offset + r->length, since);
   else {
     struct command *c = new_command (r, r->offset, r->length, since);
 
