@@ -167,7 +167,7 @@ note_answer (struct nbd_source *src, uint64_t took_us)
 static bool
 is_whole (const struct command *c)
 {
-  return c->request->extents || (c->gaps.count == 0 && !c->gaps.too_many);
+  return c->request->extents || gaps_none (&c->gaps);
 }
 
 /* libnbd: the reply to a command, or the end of its connection. */
@@ -213,38 +213,6 @@ command_replied (void *opaque, int *error)
   return 1;
 }
 
-/* Bytes have arrived: they are missing no more. */
-static void
-fill_gaps (struct gaps *g, uint64_t from, uint64_t to)
-{
-  const struct gaps before = *g;
-  unsigned i;
-
-  g->count = 0;
-  for (i = 0; i < before.count; ++i) {
-    const uint64_t ends[2][2] = { { before.gaps[i].from, from },
-                                  { to, before.gaps[i].to } };
-    unsigned side;
-
-    for (side = 0; side < 2; ++side) {
-      uint64_t start = ends[side][0], end = ends[side][1];
-
-      if (start < before.gaps[i].from)
-        start = before.gaps[i].from;
-      if (end > before.gaps[i].to)
-        end = before.gaps[i].to;
-      if (start >= end)
-        continue;
-      if (g->count == GAPS_MAX) {
-        g->too_many = true;
-        return;
-      }
-      g->gaps[g->count].from = start;
-      g->gaps[g->count++].to = end;
-    }
-  }
-}
-
 /* libnbd: a chunk of a reply.  It does not look itself whether they are all
  * there, and what is not is whatever was in memory.
  */
@@ -257,7 +225,7 @@ chunk_arrived (void *opaque, const void *data, size_t length, uint64_t offset,
   (void) data;
   (void) error;
   if (status == LIBNBD_READ_DATA || status == LIBNBD_READ_HOLE)
-    fill_gaps (&c->gaps, offset, offset + length);
+    gaps_fill (&c->gaps, offset, offset + length);
   return 0;
 }
 
@@ -338,7 +306,7 @@ call_libnbd (struct connection *conn, struct command *c)
     return nbd_aio_block_status (
       conn->nbd, c->length, c->offset, extents, replied,
       c->request->max_extents == 1 ? LIBNBD_CMD_FLAG_REQ_ONE : 0);
-  c->gaps = (struct gaps){ 1, false, { { c->offset, c->offset + c->length } } };
+  gaps_init (&c->gaps, c->offset, c->offset + c->length);
   return nbd_aio_pread_structured (conn->nbd, c->buf, c->length, c->offset,
                                    chunk, replied, 0);
 }

@@ -11,17 +11,8 @@
 #include <libnbd.h>
 
 #include "clock.h"
+#include "gaps.h"
 #include "source-nbd.h"
-
-/* What has not arrived yet of a read, while its reply comes in chunks. */
-#define GAPS_MAX 8
-struct gaps {
-  unsigned count;
-  bool too_many; /* no sane server makes so many */
-  struct {
-    uint64_t from, to; /* offsets */
-  } gaps[GAPS_MAX];
-};
 
 struct command {
   struct source_request *request;
