@@ -323,6 +323,15 @@ set_in_chunk (struct bitmap *b, uint64_t chunk, unsigned lo, unsigned hi)
   return added;
 }
 
+/* Is there a bit in [lo, hi) of a chunk that is not set?  Under the lock. */
+static bool
+has_clear_bit (const struct bitmap *b, uint64_t chunk, unsigned lo, unsigned hi)
+{
+  bool set;
+
+  return run_in_chunk (b, chunk, lo, hi, &set) < hi - lo || !set;
+}
+
 void
 bitmap_set (struct bitmap *b, uint64_t first, uint64_t end,
             void (*changed) (void *opaque, uint64_t chunk), void *opaque)
@@ -334,14 +343,20 @@ bitmap_set (struct bitmap *b, uint64_t first, uint64_t end,
     const uint64_t base = chunk * CHUNK_REGIONS;
     const uint64_t chunk_end = base + chunk_regions (b, chunk);
     const uint64_t stop = end < chunk_end ? end : chunk_end;
-    unsigned added;
+    const unsigned lo = (unsigned) (first - base);
+    const unsigned hi = (unsigned) (stop - base);
+    unsigned added = 0;
 
     {
       ACQUIRE_LOCK_FOR_CURRENT_SCOPE (chunk_lock (b, chunk));
-      added = set_in_chunk (b, chunk, (unsigned) (first - base),
-                            (unsigned) (stop - base));
-      if (added && changed)
-        changed (opaque, chunk);
+      if (has_clear_bit (b, chunk, lo, hi)) {
+        /* Before: who sees a bit, without any lock, writes to the region and
+         * flushes, has to find that it is not committed yet (P4).
+         */
+        if (changed)
+          changed (opaque, chunk);
+        added = set_in_chunk (b, chunk, lo, hi);
+      }
     }
     /* Release: who reads the full count sees all bits. */
     if (added)

@@ -50,8 +50,8 @@ extern bool bitmap_all_set (const struct bitmap *, uint64_t first,
 /* Set bits [first, end).  Who sees one of them set also sees all that the
  * caller did before (release; bitmap_run is its acquire).  Any number of
  * threads may set at once.  Calls changed() once for each chunk in which a bit
- * changed, with the chunk's lock held: it must not call back.  Locks: one
- * chunk's at a time.
+ * changes, before anybody can see that, with the chunk's lock held: it must not
+ * set or copy.  Locks: one chunk's at a time.
  */
 extern void bitmap_set (struct bitmap *, uint64_t first, uint64_t end,
                         void (*changed) (void *opaque, uint64_t chunk),

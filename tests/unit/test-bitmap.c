@@ -205,6 +205,49 @@ START_TEST (empty_range_sets_nothing)
 }
 END_TEST
 
+/* Whoever sees a bit has to find that its chunk has changed: else he would take
+ * it for committed, and what he writes there and flushes would be lost with it.
+ */
+struct watched {
+  struct bitmap *bitmap;
+  uint64_t first, end;
+  unsigned calls;
+};
+
+static void
+nothing_is_seen_yet (void *opaque, uint64_t chunk)
+{
+  struct watched *w = opaque;
+  const uint64_t base = chunk * CHUNK_REGIONS;
+  const uint64_t first = w->first > base ? w->first : base;
+  bool set;
+
+  bitmap_run (w->bitmap, first, first + 1, &set);
+  must (!set);
+  w->calls++;
+}
+
+START_TEST (change_is_told_before_it_is_seen)
+{
+  struct watched w = {
+    .bitmap = bitmap_new (3 * CHUNK_REGIONS),
+    .first = CHUNK_REGIONS - 1,
+    .end = 2 * CHUNK_REGIONS + 1,
+  };
+
+  bitmap_set (w.bitmap, w.first, w.end, nothing_is_seen_yet, &w);
+  ck_assert_uint_eq (w.calls, 3);
+  bitmap_set (w.bitmap, w.first, w.end, nothing_is_seen_yet, &w);
+  ck_assert_uint_eq (w.calls, 3);
+  w.first = 0;
+  bitmap_set (w.bitmap, 0, 3 * CHUNK_REGIONS - 1, NULL, NULL);
+  w.first = 3 * CHUNK_REGIONS - 1;
+  bitmap_set (w.bitmap, w.first, w.first + 1, nothing_is_seen_yet, &w);
+  ck_assert_uint_eq (w.calls, 4);
+  bitmap_free (w.bitmap);
+}
+END_TEST
+
 /* A copy of each chunk, loaded into another bitmap, makes it the same. */
 START_TEST (copies_load_again)
 {
@@ -369,6 +412,7 @@ main (void)
   tcase_add_loop_test (s.tests, random_ranges_until_full, 0, N_SIZES);
   tcase_add_test (s.tests, whole_chunk_at_once);
   tcase_add_test (s.tests, empty_range_sets_nothing);
+  tcase_add_test (s.tests, change_is_told_before_it_is_seen);
   tcase_add_loop_test (s.tests, copies_load_again, 0, N_SIZES);
   tcase_add_test (s.tests, copy_of_a_released_bitmap_is_full);
   tcase_add_test (s.tests, load_refuses_bits_behind_the_end);
