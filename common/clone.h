@@ -40,7 +40,7 @@ struct clone {
   struct source *source; /* NULL if it is complete from the start */
   struct clock *clock;
   struct bitmap *bitmap;
-  uint32_t batch; /* bytes; most that one fetch may move */
+  _Atomic uint32_t batch; /* bytes; most that one fetch may move; may change */
 
   struct claims claims;
   struct flights flights;

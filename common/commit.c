@@ -55,6 +55,7 @@ commit_init (struct commit *c, struct bitmap *bitmap, struct bitmap_file *file,
     .file = file,
     .destination = destination,
     .clock = clock,
+    .durable = bitmap_count (bitmap),
   };
   group_init (&c->flushes);
   group_init (&c->commits);
@@ -253,6 +254,9 @@ static int
 commit_run (void *opaque)
 {
   struct commit *c = opaque;
+  const uint64_t began_us = c->clock->now_us (c->clock);
+  /* What is counted has been listed before. */
+  const uint64_t hydrated = bitmap_count (c->bitmap);
   uint64_t left;
   int r;
 
@@ -263,6 +267,12 @@ commit_run (void *opaque)
   do
     r = commit_round (c, &left);
   while (r == 0 && left > 0);
+  if (r == 0) {
+    /* Release: pairs with the acquire in engine_look. */
+    atomic_store_explicit (&c->durable, hydrated, memory_order_release);
+    atomic_store_explicit (&c->last_us, c->clock->now_us (c->clock) - began_us,
+                           memory_order_relaxed);
+  }
   return r;
 }
 
@@ -344,6 +354,22 @@ commit_poke (struct commit *c)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
   c->poked = true;
   pthread_cond_signal (&c->wake);
+}
+
+void
+commit_set_interval (struct commit *c, uint64_t interval_us)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+  c->interval_us = interval_us;
+  c->poked = true;
+  pthread_cond_signal (&c->wake);
+}
+
+uint64_t
+commit_interval (struct commit *c)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+  return c->interval_us;
 }
 
 void

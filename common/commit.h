@@ -55,6 +55,10 @@ struct commit {
   bool (*committed) (void *opaque);
   void *opaque;
   _Atomic uint64_t count; /* commits that wrote to the bitmap file */
+
+  /* Figures for whoever looks. */
+  _Atomic uint64_t durable; /* at least so many regions are durable */
+  _Atomic uint64_t last_us; /* how long the last commit took */
 };
 
 /* 0, or -1 with errno set.  What is in the file counts as committed. */
@@ -94,6 +98,10 @@ extern int commit_flush (struct commit *);
 extern int commit_start (struct commit *, uint64_t interval_us,
                          bool (*committed) (void *opaque), void *opaque);
 extern void commit_poke (struct commit *);
+
+/* The same, with another interval; from any thread. */
+extern void commit_set_interval (struct commit *, uint64_t interval_us);
+extern uint64_t commit_interval (struct commit *);
 
 /* End the thread.  May be called when there is none. */
 extern void commit_stop (struct commit *);

@@ -32,6 +32,9 @@ struct engine {
   _Atomic uint64_t lent; /* bytes of buffers, see lend_buffer */
 };
 
+/* Pieces of large regions keep to the destination's blocks. */
+extern uint32_t engine_batch (const struct destination *, uint32_t batch);
+
 /* A stretch of the disk that is all of one kind. */
 struct run {
   uint64_t length; /* bytes, > 0 */

@@ -113,8 +113,9 @@ keep_flight (struct engine *e, struct flight *flight)
   }
   if (e->config.on_read) {
     hydrate_request (&e->hydrate,
-                     (struct regions){ touched.first, covered.first });
-    hydrate_request (&e->hydrate, (struct regions){ covered.end, touched.end });
+                     (struct regions){ touched.first, covered.first }, false);
+    hydrate_request (&e->hydrate, (struct regions){ covered.end, touched.end },
+                     false);
   }
 }
 
@@ -249,9 +250,10 @@ read_ahead (struct engine *e, uint32_t length, uint64_t offset)
   const struct geometry *g = &e->clone.geometry;
   uint64_t from, to;
 
-  if (e->config.on_read && e->config.hydration && offset < g->size &&
+  if (e->config.on_read && hydrate_is_sweeping (&e->hydrate) &&
+      offset < g->size &&
       readahead_note (&e->readahead, offset, length, g->size, &from, &to))
-    hydrate_request (&e->hydrate, regions_touched (g, from, to - from));
+    hydrate_request (&e->hydrate, regions_touched (g, from, to - from), true);
 }
 
 int
@@ -285,8 +287,8 @@ struct loan {
 static bool
 lend_buffer (struct engine *e, struct loan *l, uint64_t wanted, int *err)
 {
-  const uint32_t most =
-    e->clone.batch < LEND_SMALL ? LEND_SMALL : e->clone.batch;
+  const uint32_t batch = e->clone.batch;
+  const uint32_t most = batch < LEND_SMALL ? LEND_SMALL : batch;
 
   l->size = (uint32_t) min64 (wanted, most);
   if (atomic_fetch_add_explicit (&e->lent, l->size, memory_order_relaxed) +
@@ -707,6 +709,12 @@ after_commit (void *opaque)
   return true;
 }
 
+uint32_t
+engine_batch (const struct destination *d, uint32_t batch)
+{
+  return (batch + d->block_minimum - 1) & ~(d->block_minimum - 1);
+}
+
 struct engine *
 engine_new (const struct engine_config *config, struct destination *destination,
             struct source *source, struct clock *clock, struct bitmap *bitmap,
@@ -729,8 +737,7 @@ engine_new (const struct engine_config *config, struct destination *destination,
   c->source = source;
   c->clock = clock;
   c->bitmap = bitmap;
-  /* Pieces of large regions keep to the destination's blocks. */
-  c->batch = (config->batch + (uint32_t) block - 1) & ~((uint32_t) block - 1);
+  c->batch = engine_batch (destination, config->batch);
   assert (geometry_regions (&c->geometry) == bitmap_regions (bitmap));
   claims_init (&c->claims);
   flights_init (&c->flights);
@@ -741,6 +748,7 @@ engine_new (const struct engine_config *config, struct destination *destination,
     free (e);
     return NULL;
   }
+  c->commit.interval_us = config->commit_interval_us;
   errno = hydrate_init (&e->hydrate, c, config->threshold, config->rate,
                         config->hydration);
   if (errno) {

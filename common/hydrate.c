@@ -76,6 +76,7 @@ struct work {
   enum { WORK_COPY, WORK_ZERO, WORK_EXTENTS } kind;
   struct regions regions;
   uint64_t piece;      /* bytes that are copied at a time */
+  uint32_t room;       /* bytes of buffer: the batch */
   bool swept;          /* by the sweep, not for a client */
   uint64_t map_offset; /* WORK_EXTENTS */
 };
@@ -95,7 +96,7 @@ hydrate_init (struct hydrate *h, struct clone *clone, unsigned threshold,
   clock_cond_init (&h->wake);
   pace_init (&h->pace, COPIES * (uint64_t) clone->batch,
              threshold * (uint64_t) clone->batch);
-  h->threads = calloc (threshold, sizeof *h->threads);
+  h->threads = calloc (HYDRATE_THRESHOLD_MAX, sizeof *h->threads);
   if (h->threads == NULL) {
     hydrate_destroy (h);
     return ENOMEM;
@@ -186,7 +187,7 @@ is_active (struct hydrate *h, uint64_t r, bool insist, uint64_t *end)
   struct regions fetched;
   unsigned i;
 
-  for (i = 0; i < h->threshold; ++i) {
+  for (i = 0; i < h->n_threads; ++i) {
     const struct regions a = h->threads[i].active;
 
     if (regions_empty (a))
@@ -219,11 +220,14 @@ take_from_queue (struct hydrate *h, struct work *work)
   const uint64_t most = copy_size (h) >> h->clone->geometry.shift;
 
   while (h->queue_count > 0) {
-    struct regions *q = &h->queue[h->queue_first];
+    const struct hydrate_wish *wish = &h->queue[h->queue_first];
+    struct regions *q = &h->queue[h->queue_first].regions;
     uint64_t end = q->end;
     bool hydrated = true;
     uint64_t n = 0;
 
+    if (wish->ahead && !hydrate_is_sweeping (h))
+      q->first = q->end;
     if (!regions_empty (*q)) {
       if (is_active (h, q->first, false, &end)) {
         q->first = end;
@@ -422,10 +426,10 @@ take (struct hydrate *h, uint64_t now, struct work *work)
 {
   bool taken;
 
-  if (!has_room (h, now, false))
+  if (h->n_active >= h->threshold || !has_room (h, now, false))
     return false;
   taken = take_from_queue (h, work);
-  if (!taken && h->sweeping) {
+  if (!taken && hydrate_is_sweeping (h)) {
     if (!has_room (h, now, clients_need_it (h, now)))
       return false;
     taken = take_from_sweep (h, work);
@@ -473,7 +477,7 @@ idle_until (const struct hydrate *h, uint64_t now)
 {
   if (h->pause_until_us)
     return h->pause_until_us;
-  if (h->sweeping && h->unpark_us > now)
+  if (hydrate_is_sweeping (h) && h->unpark_us > now)
     return h->unpark_us;
   return UINT64_MAX;
 }
@@ -509,8 +513,10 @@ next_work (struct hydrate_thread *self, struct work *work)
     }
     else if (take (h, now, work)) {
       work->piece = piece_size (h);
+      work->room = h->clone->batch;
       if (work->kind != WORK_EXTENTS) {
         self->active = work->regions;
+        self->swept = work->swept;
         h->n_active++;
         h->in_flight += weight (h, work);
       }
@@ -527,6 +533,15 @@ next_work (struct hydrate_thread *self, struct work *work)
   return false;
 }
 
+/* Has the copy to end before its region does? */
+static bool
+is_cut_short (struct hydrate_thread *self)
+{
+  struct hydrate *h = self->hydrate;
+
+  return h->stop || (self->swept && !hydrate_is_sweeping (h));
+}
+
 /* copy_pace: between two pieces of a large region. */
 static bool
 next_piece (struct copy_pace *pace, uint64_t bytes)
@@ -539,13 +554,13 @@ next_piece (struct copy_pace *pace, uint64_t bytes)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
   now = clock->now_us (clock);
   pace_copied (&h->pace, bytes, self->began_us, now);
-  while (!h->stop && h->rate && now < h->rate_next_us) {
+  while (!is_cut_short (self) && h->rate && now < h->rate_next_us) {
     clock->wait_until (clock, &h->wake, &h->lock, h->rate_next_us);
     now = clock->now_us (clock);
   }
   account_rate (h, now, bytes);
   self->began_us = now;
-  return !h->stop;
+  return !is_cut_short (self);
 }
 
 /* Copy; what the source cannot read is split until only bad regions are left
@@ -625,7 +640,8 @@ finish_copy (struct hydrate_thread *self, const struct work *work,
   }
   if (work->swept) {
     h->round_failures += bad;
-    if ((result == COPY_SOURCE_AWAY || result == COPY_DESTINATION_FULL) &&
+    if ((result == COPY_SOURCE_AWAY || result == COPY_DESTINATION_FULL ||
+         result == COPY_STOPPED) &&
         work->regions.first < h->cursor) {
       h->cursor = work->regions.first;
       pthread_cond_broadcast (&h->wake);
@@ -685,17 +701,20 @@ hydrate_thread (void *opaque)
 {
   struct hydrate_thread *self = opaque;
   struct hydrate *h = self->hydrate;
-  CLEANUP_FREE uint8_t *buf = malloc (h->clone->batch);
+  CLEANUP_FREE uint8_t *buf = NULL;
+  uint32_t room = 0; /* bytes of it */
   struct work work;
 
-  if (buf == NULL) {
-    log_error ("no memory for a copy in the background");
-    return NULL;
-  }
   while (next_work (self, &work)) {
     enum copy_result result;
     uint64_t bad = 0;
     int err = 0;
+
+    if (room != work.room) { /* the batch has changed */
+      free (buf);
+      buf = malloc (work.room);
+      room = buf ? work.room : 0;
+    }
 
     switch (work.kind) {
     case WORK_EXTENTS:
@@ -708,6 +727,11 @@ hydrate_thread (void *opaque)
                                                 : COPY_DESTINATION_BAD;
       break;
     default:
+      if (buf == NULL) {
+        err = ENOMEM;
+        result = COPY_SOURCE_AWAY; /* it is tried again */
+        break;
+      }
       bad =
         copy_what_can_be (self, work.regions, buf, work.piece, &result, &err);
       break;
@@ -717,8 +741,9 @@ hydrate_thread (void *opaque)
   return NULL;
 }
 
-int
-hydrate_start (struct hydrate *h)
+/* Under the lock. */
+static int
+start_threads (struct hydrate *h)
 {
   while (h->n_threads < h->threshold) {
     struct hydrate_thread *t = &h->threads[h->n_threads];
@@ -734,17 +759,73 @@ hydrate_start (struct hydrate *h)
   return 0;
 }
 
-void
-hydrate_request (struct hydrate *h, struct regions r)
+int
+hydrate_start (struct hydrate *h)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+  return start_threads (h);
+}
+
+bool
+hydrate_request (struct hydrate *h, struct regions r, bool ahead)
 {
   if (regions_empty (r))
-    return;
+    return true;
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
   if (h->stop || h->queue_count == HYDRATE_QUEUE_MAX)
-    return;
-  h->queue[(h->queue_first + h->queue_count) % HYDRATE_QUEUE_MAX] = r;
+    return false;
+  h->queue[(h->queue_first + h->queue_count) % HYDRATE_QUEUE_MAX] =
+    (struct hydrate_wish){ r, ahead };
   h->queue_count++;
   pthread_cond_signal (&h->wake);
+  return true;
+}
+
+bool
+hydrate_is_sweeping (const struct hydrate *h)
+{
+  return atomic_load_explicit (&h->sweeping, memory_order_relaxed);
+}
+
+void
+hydrate_sweep (struct hydrate *h, bool sweeping)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+  atomic_store_explicit (&h->sweeping, sweeping, memory_order_relaxed);
+  pthread_cond_broadcast (&h->wake);
+}
+
+int
+hydrate_set (struct hydrate *h, unsigned threshold, uint32_t batch,
+             uint64_t rate)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+  assert (threshold > 0 && threshold <= HYDRATE_THRESHOLD_MAX);
+  h->threshold = threshold;
+  h->clone->batch = batch;
+  pace_bound (&h->pace, threshold * (uint64_t) batch);
+  if (rate != h->rate) /* what the old one makes wait need not wait so long */
+    h->rate_next_us = 0;
+  h->rate = rate;
+  pthread_cond_broadcast (&h->wake);
+  /* There are none before the start, nor for what is complete. */
+  return h->stop || h->n_threads == 0 ? 0 : start_threads (h);
+}
+
+void
+hydrate_look (struct hydrate *h, struct hydrate_status *s)
+{
+  const uint64_t missing =
+    bitmap_regions (h->clone->bitmap) - bitmap_count (h->clone->bitmap);
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+  *s = (struct hydrate_status){
+    .threshold = h->threshold,
+    .rate = h->rate,
+    .in_flight = h->n_active,
+    /* Clients may have hydrated some of them since. */
+    .parked = h->parked < missing ? h->parked : missing,
+  };
 }
 
 uint64_t

@@ -26,21 +26,30 @@ struct hydrate_thread {
   struct hydrate *hydrate;
   pthread_t thread;
   struct regions active; /* what it copies; under the lock; empty if nothing */
+  bool swept;            /* by the sweep, not for a client; so too */
   uint64_t began_us;     /* the piece that it copies */
+};
+
+/* Regions that are to be copied before the sweep comes to them. */
+struct hydrate_wish {
+  struct regions regions;
+  bool ahead; /* nobody has asked for them yet */
 };
 
 struct hydrate {
   struct clone *clone;
-  unsigned threshold; /* most copies in flight */
-  uint64_t rate;      /* bytes a second, 0 = no limit */
-  bool sweeping;      /* or serve only what clients asked for */
 
   pthread_mutex_t lock; /* protects all below; before claims' and
                                    commit's locks, never held over I/O */
   pthread_cond_t wake;
   bool stop;
 
-  struct regions queue[HYDRATE_QUEUE_MAX]; /* a ring */
+  unsigned threshold;   /* most copies in flight */
+  uint64_t rate;        /* bytes a second, 0 = no limit */
+  atomic_bool sweeping; /* or serve only what clients asked for; relaxed, and
+                           written under the lock */
+
+  struct hydrate_wish queue[HYDRATE_QUEUE_MAX]; /* a ring */
   size_t queue_first, queue_count;
 
   unsigned n_active;  /* threads that copy */
@@ -68,7 +77,7 @@ struct hydrate {
 
   _Atomic uint64_t client_us; /* when a client last needed the source */
 
-  struct hydrate_thread *threads; /* `threshold` of them */
+  struct hydrate_thread *threads; /* HYDRATE_THRESHOLD_MAX of them */
   unsigned n_threads;             /* that have been started */
 };
 
@@ -78,8 +87,30 @@ extern int hydrate_init (struct hydrate *, struct clone *, unsigned threshold,
 extern void hydrate_destroy (struct hydrate *);
 extern int hydrate_start (struct hydrate *);
 
-/* Copy these regions next; forgotten if too much is asked for already. */
-extern void hydrate_request (struct hydrate *, struct regions);
+/* Copy these regions next, `ahead` of any need for them only while it is not
+ * paused.  False, and forgotten, if too much is asked for already.
+ */
+extern bool hydrate_request (struct hydrate *, struct regions, bool ahead);
+
+/* Pause and resume the sweep and what is read ahead; clients get what they need.
+ */
+extern void hydrate_sweep (struct hydrate *, bool sweeping);
+
+/* Is it not paused?  Takes no lock. */
+extern bool hydrate_is_sweeping (const struct hydrate *);
+
+/* Change the limits.  A larger threshold makes threads; 0, or an error number. */
+extern int hydrate_set (struct hydrate *, unsigned threshold, uint32_t batch,
+                        uint64_t rate);
+
+/* What it does now. */
+struct hydrate_status {
+  unsigned threshold;
+  uint64_t rate;
+  unsigned in_flight; /* copies */
+  uint64_t parked;    /* regions */
+};
+extern void hydrate_look (struct hydrate *, struct hydrate_status *);
 
 /* A client needs the source now: the background makes room.  Returns the time. */
 extern uint64_t hydrate_yield (struct hydrate *);

@@ -40,6 +40,14 @@ pace_init (struct pace *p, uint64_t first, uint64_t most)
 }
 
 void
+pace_bound (struct pace *p, uint64_t most)
+{
+  p->most = most;
+  if (p->window > most)
+    p->window = most;
+}
+
+void
 pace_idle (struct pace *p, uint64_t now_us)
 {
   p->since_us = now_us;

@@ -48,6 +48,9 @@ struct pace {
 /* At most `most` bytes ever, at first `first`. */
 extern void pace_init (struct pace *, uint64_t first, uint64_t most);
 
+/* From now on at most `most` bytes. */
+extern void pace_bound (struct pace *, uint64_t most);
+
 /* How many bytes may be in flight now; `yield`: clients need the source. */
 extern uint64_t pace_limit (struct pace *, uint64_t now_us, bool yield);
 

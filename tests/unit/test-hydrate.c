@@ -161,7 +161,7 @@ START_TEST (clients_come_first)
   sim_add_fault (&rig.source.device, &block);
   rig_start (&rig);
   sim_wait_blocked (&rig.source.device, &block, 1);
-  hydrate_request (&rig.engine->hydrate, (struct regions){ 200, 201 });
+  hydrate_request (&rig.engine->hydrate, (struct regions){ 200, 201 }, false);
   mark = sim_mark (&rig.sim);
   sim_release (&rig.source.device, &block, 0);
   wait_complete (&rig);
