@@ -262,3 +262,67 @@ def bytes_hydrated():
     total = sum(n for n, flags in extents(h) if flags == 0)
     h.shutdown()
     return total
+
+
+class Control:
+    """A client of the control socket; "with Control() as c"."""
+
+    def __init__(self, name="control.sock"):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(BOUND)
+        self.socket.connect(os.path.join(TMP, name))
+        self.lines = self.socket.makefile("r", encoding="utf-8")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+
+    def send(self, text):
+        """Anything, as a line."""
+        if isinstance(text, str):
+            text = text.encode()
+        self.socket.sendall(text + b"\n")
+
+    def receive(self):
+        """The next line that comes; None if it has been hung up."""
+        line = self.lines.readline()
+        return json.loads(line) if line else None
+
+    def begin(self, execute, **arguments):
+        """Ask, but don't wait for the answer."""
+        self.send(json.dumps({
+            "execute": execute,
+            "arguments": {k.replace("_", "-"): v
+                          for k, v in arguments.items()}}))
+
+    def ask(self, execute, **arguments):
+        """What a command returns, e.g. ask("set", commit_interval=0.5);
+        events that come before are left out."""
+        self.begin(execute, **arguments)
+        while True:
+            answer = self.receive()
+            if "event" not in answer:
+                break
+        assert "return" in answer, answer
+        return answer["return"]
+
+    def refused(self, execute, **arguments):
+        """The class of the error that a command ends with."""
+        self.begin(execute, **arguments)
+        answer = self.receive()
+        assert set(answer) == {"error"} and answer["error"]["desc"], answer
+        return answer["error"]["class"]
+
+    def event(self, name):
+        """Wait for an event; its data."""
+        while True:
+            line = self.receive()
+            assert line is not None, "hung up before the event " + name
+            if line.get("event") == name:
+                return line["data"]

@@ -22,6 +22,7 @@
 
 #include <nbdkit-filter.h>
 
+#include "control.h"
 #include "destination-nbdkit.h"
 #include "engine.h"
 #include "log.h"
@@ -31,6 +32,7 @@
 
 static struct params params;
 static struct setup setup;
+static struct control *control; /* or NULL */
 
 /* Notices that nbdkit is shutting down, which waits for its clients; our last
  * commit does not (P10).
@@ -123,6 +125,8 @@ clone_config_complete (nbdkit_next_config_complete *next,
 static int
 clone_get_ready (int thread_model)
 {
+  if (params.control && control_check (params.control) == -1)
+    return -1;
   return setup_get_ready (&setup, &params, thread_model);
 }
 
@@ -139,11 +143,43 @@ watch (void *opaque)
   return opaque;
 }
 
+/* The socket comes first, since it may be another server's, and is served
+ * last.
+ */
+static int
+start (nbdkit_backend *backend)
+{
+  if (params.control) {
+    control = control_listen (params.control);
+    if (control == NULL)
+      return -1;
+  }
+  if (setup_after_fork (&setup, &params, backend) == -1)
+    return -1;
+  if (control) {
+    errno =
+      control_start (control, setup.engine, setup.source, params.source.shown);
+    if (errno) {
+      nbdkit_error ("clone-control=%s: %m", params.control);
+      return -1;
+    }
+  }
+  return 0;
+}
+
+static void
+stop_control (void)
+{
+  control_free (control);
+  control = NULL;
+}
+
 static int
 clone_after_fork (nbdkit_backend *backend)
 {
   /* After a failure nbdkit does not call .cleanup. */
-  if (setup_after_fork (&setup, &params, backend) == -1) {
+  if (start (backend) == -1) {
+    stop_control ();
     setup_free (&setup);
     return -1;
   }
@@ -164,6 +200,7 @@ clone_cleanup (nbdkit_backend *backend)
   if (has_watcher)
     pthread_join (watcher, NULL);
   has_watcher = false;
+  stop_control ();
   if (!setup_free (&setup)) {
     nbdkit_error ("not all that was hydrated or written could be made durable; "
                   "keep the source and the bitmap file, and start again");

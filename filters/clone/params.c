@@ -18,8 +18,6 @@
 #include "params.h"
 #include "region.h"
 
-#define BATCH_MIN UINT64_C (4096)
-#define BATCH_MAX (UINT64_C (32) << 20)
 #define CONNECTIONS_MAX 64
 
 const struct params default_params = {
@@ -50,7 +48,8 @@ const char params_help[] =
   "clone-source-force=BOOL     Resume from another export. (default false)\n"
   "clone-discard-passdown=BOOL Trim the destination, too. (default true)\n"
   "clone-map-export=NAME       Export that shows progress.\n"
-  "                            (default hydration)";
+  "                            (default hydration)\n"
+  "clone-control=PATH          Control socket. (default none)";
 
 static int
 parse_bool (const char *key, const char *value, bool *result)
@@ -144,7 +143,7 @@ parse_bitmap_mode (const char *key, const char *value, enum bitmap_mode *result)
 }
 
 static int
-parse_bitmap (const char *key, const char *value, char **result)
+parse_path (const char *key, const char *value, char **result)
 {
   if (*value == 0) {
     nbdkit_error ("%s: the name of a file is wanted", key);
@@ -182,7 +181,7 @@ params_set (struct params *p, const char *key, const char *value)
     return uri_parse (key, value, &p->source) == -1 ? -1 : 1;
   }
   if (strcmp (key, "clone-bitmap") == 0)
-    return parse_bitmap (key, value, &p->bitmap);
+    return parse_path (key, value, &p->bitmap);
   if (strcmp (key, "clone-bitmap-mode") == 0)
     return parse_bitmap_mode (key, value, &p->bitmap_mode);
   if (strcmp (key, "clone-region-size") == 0)
@@ -203,13 +202,16 @@ params_set (struct params *p, const char *key, const char *value)
   if (strcmp (key, "clone-connections") == 0)
     return parse_number (key, value, CONNECTIONS_MAX, &p->connections);
   if (strcmp (key, "clone-commit-interval") == 0)
-    return parse_seconds (key, value, 0.01, 86400, &p->commit_interval_us);
+    return parse_seconds (key, value, COMMIT_INTERVAL_MIN, COMMIT_INTERVAL_MAX,
+                          &p->commit_interval_us);
   if (strcmp (key, "clone-source-timeout") == 0)
     return parse_seconds (key, value, 0.1, 86400, &p->source_timeout_us);
   if (strcmp (key, "clone-source-force") == 0)
     return parse_bool (key, value, &p->source_force);
   if (strcmp (key, "clone-discard-passdown") == 0)
     return parse_bool (key, value, &p->discard_passdown);
+  if (strcmp (key, "clone-control") == 0)
+    return parse_path (key, value, &p->control);
   if (strcmp (key, "clone-map-export") == 0)
     return parse_map_export (key, value, &p->map_export);
   if (strncmp (key, "clone-", 6) == 0) {
@@ -248,4 +250,5 @@ params_free (struct params *p)
   uri_free (&p->source);
   free (p->bitmap);
   free (p->map_export);
+  free (p->control);
 }

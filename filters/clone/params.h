@@ -11,6 +11,11 @@
 
 #include "uri.h"
 
+#define BATCH_MIN UINT64_C (4096)
+#define BATCH_MAX (UINT64_C (32) << 20)
+#define COMMIT_INTERVAL_MIN 0.01 /* seconds */
+#define COMMIT_INTERVAL_MAX 86400.
+
 enum bitmap_mode { BITMAP_AUTO, BITMAP_CREATE, BITMAP_RESUME };
 
 struct params {
@@ -29,6 +34,7 @@ struct params {
   bool source_force;
   bool discard_passdown;
   char *map_export;
+  char *control; /* absolute path, or NULL */
 };
 
 /* What holds if nothing is given. */

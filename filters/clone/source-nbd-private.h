@@ -55,6 +55,7 @@ struct connection {
   uint64_t replied_us;  /* when the last reply was complete */
   uint64_t answered_us; /* the latest issued_us that was answered */
   bool hang_up;         /* the server says that it is shutting down */
+  bool was_up;          /* ever */
 };
 
 struct nbd_source {
@@ -76,7 +77,8 @@ struct nbd_source {
   uint64_t soonest_us; /* the shortest time that an answer took, of late */
   uint64_t end;        /* its size: to where reads may be rounded up */
   bool can_extents;
-  bool seen; /* the four above are known */
+  bool seen;                       /* the four above are known */
+  struct source_nbd_status status; /* but for the connections that are up */
 
   pthread_t monitor;
   bool has_monitor;

@@ -134,6 +134,8 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   src->end = (uint64_t) size;
   src->can_extents = extents;
   src->seen = true;
+  src->status.reconnects += conn->was_up;
+  conn->was_up = true;
   src->multi_conn = multi_conn;
   was_lost = src->told_lost;
   src->told_lost = src->told_size = false;
@@ -255,6 +257,10 @@ go_down (struct connection *conn, const char *why)
     else
       let_wait (src, c);
   }
+  if (!src->stopped) {
+    snprintf (src->status.last_error, sizeof src->status.last_error, "%s", why);
+    src->status.losses += choose (src, true) == NULL;
+  }
   if (!src->stopped && choose (src, true) == NULL && !src->told_lost &&
       now_us () >= src->tell_us) {
     tell = src->told_lost = true;
@@ -298,7 +304,10 @@ static void
 tell_unreachable (struct nbd_source *src, const char *why)
 {
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
-  if (src->stopped || src->told_lost || choose (src, true))
+  if (src->stopped)
+    return;
+  snprintf (src->status.last_error, sizeof src->status.last_error, "%s", why);
+  if (src->told_lost || choose (src, true))
     return;
   src->told_lost = true;
   log_error ("source %s: cannot connect (%s); trying again", src->config.shown,
@@ -430,6 +439,18 @@ err:
   source_nbd_free (&src->source);
   errno = err;
   return NULL;
+}
+
+void
+source_nbd_look (struct source *s, struct source_nbd_status *status)
+{
+  struct nbd_source *src = nbd_of (s);
+  unsigned i;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
+  *status = src->status;
+  for (i = 0; i < src->n_connections; ++i)
+    status->connections += src->connections[i].state == UP;
 }
 
 void

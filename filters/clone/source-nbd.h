@@ -32,6 +32,16 @@ extern int64_t source_nbd_probe (const char *uri, uint64_t timeout_us,
  */
 extern struct source *source_nbd_start (const struct source_nbd_config *);
 
+struct source_nbd_status {
+  unsigned connections; /* that are up */
+  uint64_t reconnects;  /* connections that were made again */
+  uint64_t losses;      /* times that the last connection was lost */
+  char last_error[256]; /* why a connection ended or was not made; or "" */
+};
+
+/* How it is now.  Asks nobody. */
+extern void source_nbd_look (struct source *, struct source_nbd_status *);
+
 /* Fail what has not been answered, and all that is asked from now on, with
  * ESHUTDOWN, and close the connections.  From any thread, any number of times.
  */

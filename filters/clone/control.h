@@ -1,0 +1,36 @@
+/* nbdclone: the control socket.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What can be said through it is in nbdkit-clone-filter(1), how it works in
+ * control.c.
+ */
+
+#ifndef NBDCLONE_CONTROL_H
+#define NBDCLONE_CONTROL_H
+
+#include "engine.h"
+#include "source.h"
+
+struct control;
+
+/* Could there be a socket of this name (an absolute path)?  Changes nothing.
+ * 0, or -1 after an error message.
+ */
+extern int control_check (const char *path);
+
+/* Make the socket, in place of one that a dead server has left.  Whoever
+ * connects waits until control_start.  NULL after an error message.
+ */
+extern struct control *control_listen (const char *path);
+
+/* Serve clients in a thread.  The source is `shown` as this; it may be NULL if
+ * the clone is complete.  0, or an error number.
+ */
+extern int control_start (struct control *, struct engine *, struct source *,
+                          const char *shown);
+
+/* Hang up and remove the socket.  NULL is all right. */
+extern void control_free (struct control *);
+
+#endif /* NBDCLONE_CONTROL_H */
