@@ -31,6 +31,8 @@ c.ask("resume")
 listener.event("resumed")
 tell_proxy("refuse")
 tell_proxy("cut")
+# Looking at it takes no event away from who listens.
+wait_for(lambda: not c.ask("status")["source"]["connected"], "it is lost")
 expect("lost", listener.event("source-lost")["connected"], False)
 tell_proxy("accept")
 back = listener.event("source-back")

@@ -18,6 +18,7 @@
 
 #include "control-private.h"
 
+#define DUMP_FLAGS (JSON_COMPACT | JSON_REAL_PRECISION (9))
 #define STUCK_US UINT64_C (10000000)
 
 struct client *
@@ -114,14 +115,14 @@ client_line (struct client *c, size_t *length)
 void
 client_say (struct client *c, json_t *line)
 {
-  size_t n = line ? json_dumpb (line, NULL, 0, JSON_COMPACT) : 0;
+  size_t n = line ? json_dumpb (line, NULL, 0, DUMP_FLAGS) : 0;
 
   if (n == 0 || c->output_length + n + 1 > CONTROL_OUTPUT_MAX ||
       !make_room (&c->output, &c->output_size, c->output_length + n + 1)) {
     c->drop = true;
     return;
   }
-  json_dumpb (line, c->output + c->output_length, n, JSON_COMPACT);
+  json_dumpb (line, c->output + c->output_length, n, DUMP_FLAGS);
   c->output_length += n;
   c->output[c->output_length++] = '\n';
 }

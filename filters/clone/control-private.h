@@ -18,7 +18,7 @@
 #include "source-nbd.h"
 #include "steer.h"
 
-#define CONTROL_CLIENTS_MAX 512
+#define CONTROL_CLIENTS_MAX 256
 #define CONTROL_LINE_MAX 65536   /* bytes of a request */
 #define CONTROL_OUTPUT_MAX 65536 /* bytes that a client has not read */
 
@@ -99,8 +99,11 @@ struct view {
   unsigned n_samples;
   struct engine_status status;
   struct source_nbd_status source_status;
+  /* As of the last events, which others' looks must not change. */
+  struct engine_status told;
+  struct source_nbd_status told_source;
   uint64_t progress_us; /* when a progress event was sent last */
-  uint64_t told_hydrated, told_fetched;
+  uint64_t told_hydrated, told_fetched; /* in it */
 };
 
 extern void view_init (struct view *, struct engine *, struct source *,

@@ -43,6 +43,8 @@ view_init (struct view *v, struct engine *engine, struct source *source,
     .began_us = now_us (),
   };
   view_sample (v);
+  v->told = v->status;
+  v->told_source = v->source_status;
 }
 
 void
@@ -217,12 +219,14 @@ void
 view_events (struct view *v, void (*say) (void *opaque, json_t *event),
              void *opaque)
 {
-  const struct engine_status before = v->status;
-  const struct source_nbd_status source = v->source_status;
+  const struct engine_status before = v->told;
+  const struct source_nbd_status source = v->told_source;
   const uint64_t now = now_us ();
   uint64_t lost;
 
   look (v);
+  v->told = v->status;
+  v->told_source = v->source_status;
   lost = v->source_status.losses - source.losses;
   if (lost > 0)
     say_event (say, opaque, "source-lost", source_object (v));
