@@ -24,6 +24,9 @@
 #define MAP_RUNS_MAX 4096
 #define SOURCE_EXTENTS_MAX 128
 
+/* On average, extents are at least this long, or not to be believed. */
+#define EXTENT_MIN 512
+
 /* What goes between the layers below and the client. */
 struct answer {
   engine_found *found;
@@ -77,6 +80,20 @@ ask_destination (struct engine *e, struct answer *a)
     tell_data (a);
 }
 
+/* A server could tell of a disk byte by byte, and a client would never come to
+ * its end.
+ */
+static bool
+is_absurd (const struct source_extent *extents, size_t n, uint64_t asked)
+{
+  uint64_t said = 0;
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    said += extents[i].length;
+  return n == 0 || (said < n * EXTENT_MIN && said < asked);
+}
+
 static void
 ask_source (struct engine *e, struct answer *a)
 {
@@ -99,7 +116,7 @@ ask_source (struct engine *e, struct answer *a)
   source_start_extents (s, &wait, extents, a->one ? 1 : SOURCE_EXTENTS_MAX,
                         false, a->end - a->at, a->at);
   err = source_finish (&wait);
-  if (err || wait.request.n_extents == 0) {
+  if (err || is_absurd (extents, wait.request.n_extents, a->end - a->at)) {
     a->source_away = true;
     tell_data (a);
     return;

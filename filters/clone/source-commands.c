@@ -265,10 +265,27 @@ extents_arrived (void *opaque, const char *context, uint64_t offset,
   return 0;
 }
 
+/* Does a connection answer as soon as it did, as far as one can see?  Who hangs
+ * must not attract all that clients want.
+ */
+static bool
+is_prompt (const struct nbd_source *src, const struct connection *conn)
+{
+  const struct command *first = conn->in_flight.first;
+  uint64_t since;
+
+  if (src->soonest_us >= SOON_US)
+    return false;
+  if (first == NULL)
+    return true;
+  since =
+    first->issued_us > conn->replied_us ? first->issued_us : conn->replied_us;
+  return now_us () < since + 10 * SOON_US;
+}
+
 struct connection *
 choose (struct nbd_source *src, bool urgent)
 {
-  const uint64_t little = src->soonest_us < SOON_US ? LITTLE : 0;
   struct connection *best = NULL;
   unsigned i;
 
@@ -280,7 +297,8 @@ choose (struct nbd_source *src, bool urgent)
     if (best == NULL || conn->load < best->load ||
         (!urgent && best->number == 0))
       best = conn;
-    if (best->load < little && (urgent || best->number > 0))
+    if (best->load < LITTLE && (urgent || best->number > 0) &&
+        is_prompt (src, best))
       break;
   }
   return best;
