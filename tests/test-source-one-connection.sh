@@ -39,8 +39,6 @@ def finish_all(reads):
 def four():
     return len(tell_proxy("status")["open"]) == 4
 
-# Far enough for all of them to be used.
-tell_proxy("latency", 0.01)
 wait_for(four, "four connections")
 for _ in range(6):
     status = tell_proxy("status")

@@ -20,12 +20,6 @@
 /* What a command costs beside its bytes, in bytes: so many take as long. */
 #define COMMAND_LOAD UINT64_C (16384)
 
-/* A source that can answer in less than this has no need of many connections, as
- * long as there is less than so much in flight on one.
- */
-#define SOON_US UINT64_C (1000)
-#define LITTLE UINT64_C (1048576)
-
 #define LOSSES_MAX 3
 
 #define EXTENTS_MAX UINT64_C (0xfff00000) /* NBD's lengths have 32 bits */
@@ -153,16 +147,6 @@ note_alive (struct command *c)
     c->active_us = conn->heard_us;
 }
 
-/* An answer took so long.  Forgets slowly, as a source may become slower. */
-static void
-note_answer (struct nbd_source *src, uint64_t took_us)
-{
-  if (took_us < src->soonest_us)
-    src->soonest_us = took_us;
-  else
-    src->soonest_us += 1 + (src->soonest_us >> 10);
-}
-
 /* Has all arrived that was asked for? */
 static bool
 is_whole (const struct command *c)
@@ -188,7 +172,6 @@ command_replied (void *opaque, int *error)
     wake (conn);
   }
   if (!lost) {
-    note_answer (src, conn->replied_us - c->issued_us);
     if (c->issued_us > conn->answered_us)
       conn->answered_us = c->issued_us;
     for (later = c->next; later; later = later->next)
@@ -265,24 +248,6 @@ extents_arrived (void *opaque, const char *context, uint64_t offset,
   return 0;
 }
 
-/* Does a connection answer as soon as it did, as far as one can see?  Who hangs
- * must not attract all that clients want.
- */
-static bool
-is_prompt (const struct nbd_source *src, const struct connection *conn)
-{
-  const struct command *first = conn->in_flight.first;
-  uint64_t since;
-
-  if (src->soonest_us >= SOON_US)
-    return false;
-  if (first == NULL)
-    return true;
-  since =
-    first->issued_us > conn->replied_us ? first->issued_us : conn->replied_us;
-  return now_us () < since + 10 * SOON_US;
-}
-
 struct connection *
 choose (struct nbd_source *src, bool urgent)
 {
@@ -297,9 +262,6 @@ choose (struct nbd_source *src, bool urgent)
     if (best == NULL || conn->load < best->load ||
         (!urgent && best->number == 0))
       best = conn;
-    if (best->load < LITTLE && (urgent || best->number > 0) &&
-        is_prompt (src, best))
-      break;
   }
   return best;
 }

@@ -74,8 +74,7 @@ struct nbd_source {
   bool told_lost, told_size;     /* in the log */
   uint64_t tell_us;              /* not before, that it is lost */
   uint32_t block_min, block_max; /* of the server that is up last */
-  uint64_t soonest_us; /* the shortest time that an answer took, of late */
-  uint64_t end;        /* its size: to where reads may be rounded up */
+  uint64_t end; /* its size: to where reads may be rounded up */
   bool can_extents;
   bool seen;                       /* the four above are known */
   struct source_nbd_status status; /* but for the connections that are up */
@@ -137,11 +136,9 @@ extern bool is_too_much (struct command *);
 /* Put a command that is in no list among those that wait.  Under lock. */
 extern void let_wait (struct nbd_source *, struct command *);
 
-/* The connection for the next command, or NULL if none is up: the one with the
- * least in flight, or, where the source answers soon, the first one with little,
- * since replies that come together cost less.  What the background wants stays
- * off the first one if it can, so that clients do not queue behind it.  Under
- * lock.
+/* The connection with the least in flight, or NULL if none is up.  What the
+ * background wants stays off the first one if it can, so that clients do not
+ * queue behind it.  Under lock.
  */
 extern struct connection *choose (struct nbd_source *, bool urgent);
 

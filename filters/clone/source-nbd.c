@@ -395,7 +395,6 @@ source_nbd_start (const struct source_nbd_config *config)
     return NULL;
   src->source.ops = &nbd_source_ops;
   src->source.size = src->end = config->expected_size;
-  src->soonest_us = UINT32_MAX;
   src->config = *config;
   /* A thread that resolves a name may outlive the caller's. */
   src->uri = strdup (config->uri);
