@@ -20,6 +20,10 @@
  * file (P5, lesson 13).  Since the failure is recorded before the next flush
  * begins, no commit can follow one that has failed without knowing of it.
  *
+ * The thread commits every so often, and earlier when much was hydrated: so the
+ * destination writes back while the copies go on, and neither the last commit nor
+ * a client's FLUSH finds a heap of dirty data (bench/RESULTS.md has the effect).
+ *
  * A commit takes a limited number of chunks at a time, so that its memory is
  * bounded (P9); if there are more it goes round again.  If the bitmap file
  * cannot grow, what was taken stays taken, and the next commit has at least the
@@ -45,7 +49,8 @@
 
 int
 commit_init (struct commit *c, struct bitmap *bitmap, struct bitmap_file *file,
-             struct destination *destination, struct clock *clock)
+             struct destination *destination, struct clock *clock,
+             uint64_t enough)
 {
   const uint64_t chunks = bitmap_chunks (bitmap);
   const size_t take = chunks < TAKE_MAX ? (size_t) chunks : TAKE_MAX;
@@ -55,7 +60,9 @@ commit_init (struct commit *c, struct bitmap *bitmap, struct bitmap_file *file,
     .file = file,
     .destination = destination,
     .clock = clock,
+    .enough = enough,
     .durable = bitmap_count (bitmap),
+    .begun = bitmap_count (bitmap),
   };
   group_init (&c->flushes);
   group_init (&c->commits);
@@ -260,6 +267,7 @@ commit_run (void *opaque)
   uint64_t left;
   int r;
 
+  atomic_store_explicit (&c->begun, hydrated, memory_order_relaxed);
   pthread_mutex_lock (&c->lock);
   left = c->listed;
   pthread_mutex_unlock (&c->lock);
@@ -354,6 +362,17 @@ commit_poke (struct commit *c)
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
   c->poked = true;
   pthread_cond_signal (&c->wake);
+}
+
+void
+commit_hydrated (struct commit *c)
+{
+  /* `begun` is a count of before. */
+  const uint64_t begun = atomic_load_explicit (&c->begun, memory_order_relaxed);
+  const uint64_t count = bitmap_count (c->bitmap);
+
+  if (count == bitmap_regions (c->bitmap) || count - begun >= c->enough)
+    commit_poke (c);
 }
 
 void

@@ -25,6 +25,7 @@ struct commit {
   struct bitmap_file *file;
   struct destination *destination;
   struct clock *clock;
+  uint64_t enough;
 
   struct group flushes; /* of the destination */
   struct group commits;
@@ -55,19 +56,28 @@ struct commit {
   bool (*committed) (void *opaque);
   void *opaque;
   _Atomic uint64_t count; /* commits that wrote to the bitmap file */
+  _Atomic uint64_t begun; /* regions hydrated when the last one began */
 
   /* Figures for whoever looks. */
   _Atomic uint64_t durable; /* at least so many regions are durable */
   _Atomic uint64_t last_us; /* how long the last commit took */
 };
 
-/* 0, or -1 with errno set.  What is in the file counts as committed. */
+/* 0, or -1 with errno set.  What is in the file counts as committed.  When so
+ * many regions, `enough`, have become hydrated since the last commit began, the
+ * next one is due.
+ */
 extern int commit_init (struct commit *, struct bitmap *, struct bitmap_file *,
-                        struct destination *, struct clock *);
+                        struct destination *, struct clock *, uint64_t enough);
 extern void commit_destroy (struct commit *);
 
 /* For bitmap_set: bits of this chunk have changed. */
 extern void commit_changed (void *commit, uint64_t chunk);
+
+/* Regions have become hydrated: commit soon if they are all or many.  With no
+ * lock held.
+ */
+extern void commit_hydrated (struct commit *);
 
 /* Has a flush or a sync failed (P5)? */
 extern bool commit_failed (struct commit *);

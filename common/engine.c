@@ -38,6 +38,11 @@
 /* ... and so many are in flight for one request. */
 #define WINDOW 8
 
+/* So much is worth a commit of its own: the destination writes back beside the
+ * copies.
+ */
+#define ENOUGH (UINT64_C (32) << 20)
+
 /* Regions up to this size are fetched whole when a part of one is read. */
 #define WHOLE_MAX (UINT64_C (64) << 10)
 
@@ -744,7 +749,8 @@ engine_new (const struct engine_config *config, struct destination *destination,
   pthread_mutex_init (&e->lifecycle, NULL);
   keep_init (&e->keep, c, config->gather_us);
   readahead_init (&e->readahead);
-  if (commit_init (&c->commit, bitmap, file, destination, clock) == -1) {
+  if (commit_init (&c->commit, bitmap, file, destination, clock,
+                   ENOUGH >> c->geometry.shift) == -1) {
     free (e);
     return NULL;
   }

@@ -23,8 +23,7 @@ static void
 set_bits (struct clone *c, uint64_t first, uint64_t end)
 {
   bitmap_set (c->bitmap, first, end, commit_changed, &c->commit);
-  if (bitmap_count (c->bitmap) == bitmap_regions (c->bitmap))
-    commit_poke (&c->commit);
+  commit_hydrated (&c->commit);
 }
 
 static uint32_t

@@ -13,6 +13,9 @@
 
 #define REGIONS (8 * CHUNK_REGIONS)
 
+/* So many regions are worth a commit. */
+#define ENOUGH 7
+
 /* Bitmap, file, destination and a commit, without an engine. */
 struct fixture {
   struct sim sim;
@@ -30,7 +33,8 @@ start (struct fixture *f)
   file_must_open (&f->opened, &f->storage, f->regions);
   must (bitmap_file_recover (f->opened.file) == 0);
   must (commit_init (&f->commit, f->opened.bitmap, f->opened.file,
-                     &f->destination.destination, &f->clock.clock) == 0);
+                     &f->destination.destination, &f->clock.clock,
+                     ENOUGH) == 0);
 }
 
 static void
@@ -514,6 +518,26 @@ START_TEST (thread_commits_when_poked)
 }
 END_TEST
 
+START_TEST (thread_commits_when_there_is_enough)
+{
+  struct fixture f;
+
+  fixture_init (&f, REGIONS);
+  ck_assert_int_eq (commit_start (&f.commit, 1000000, never_done, NULL), 0);
+  set (&f, 5, 5 + ENOUGH - 1);
+  commit_hydrated (&f.commit);
+  ck_assert (commit_pending (&f.commit));
+  set (&f, 5 + ENOUGH - 1, 5 + ENOUGH);
+  commit_hydrated (&f.commit);
+  wait_for (!commit_pending (&f.commit));
+  /* It counts from the commit on. */
+  set (&f, 5 + ENOUGH, 4 + 2 * ENOUGH);
+  commit_hydrated (&f.commit);
+  ck_assert (commit_pending (&f.commit));
+  fixture_destroy (&f);
+}
+END_TEST
+
 START_TEST (thread_complains_of_no_space_once)
 {
   struct sim_fault full = { .ops = SIM_WRITE, .err = ENOSPC };
@@ -593,6 +617,7 @@ main (void)
   tcase_add_test (s.tests, fua_looks_at_all_of_its_chunks);
   tcase_add_test (s.tests, thread_commits_after_the_interval);
   tcase_add_test (s.tests, thread_commits_when_poked);
+  tcase_add_test (s.tests, thread_commits_when_there_is_enough);
   tcase_add_test (s.tests, thread_complains_of_no_space_once);
   tcase_add_test (s.tests, many_sync_at_once);
   return suite_run (s);
