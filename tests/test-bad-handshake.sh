@@ -66,8 +66,9 @@ stop clone
 stop proxy
 source_uri="nbd+unix:///?socket=$tmp/source.sock"
 
-# Block sizes that make no sense: whatever is made of them, nothing breaks, and
-# what is read is right.
+# Block sizes that make no sense, and a source that does not end with a block:
+# whatever is made of them, nothing breaks, and what is read is right.
+truncate -s 1040000 "$tmp/src"
 for blocks in "0 0 0" "1 1 1" "3 5 7" "512 512 100" "65536 65536 65536" \
               "33554432 33554432 33554432" "2147483648 4096 1048576" \
               "1 4096 4294967295" "4096 4096 5000"; do
@@ -75,7 +76,7 @@ for blocks in "0 0 0" "1 1 1" "3 5 7" "512 512 100" "65536 65536 65536" \
     echo "blocks $blocks" >"$tmp/trouble"
     launch clone clone --filter="$CLONE_FILTER" \
         file "$tmp/dst" clone-source="$source_uri" clone-bitmap="$bitmap" \
-        clone-source-timeout=1
+        clone-source-timeout=1 clone-hydration=false
     wait_until is_ready clone
     if gone clone; then
         finish clone || test $? -eq 1 || fail "$blocks: status $?"
@@ -87,6 +88,9 @@ if error is None:
     expect("read", bytes(h.pread(100000, 100001)), content("src", 100001, 100000))
 else:
     expect("error", error, "EIO")
+expect("the end", bytes(h.pread(50000, 1040000 - 49999)),
+       content("src", 1040000 - 49999, 49999) + b"\xdb")
+extents(h, 1030000, 10000)
 with open("/proc/%s/status" % sys.argv[1]) as f:
     most = int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1))
 print(sys.argv[2:], error, most)

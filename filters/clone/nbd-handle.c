@@ -91,7 +91,13 @@ begin_connect (const char *uri, char *why, size_t why_size)
     return NULL;
   }
   nbd = nbd_create ();
-  if (nbd && nbd_set_uri_allow_local_file (nbd, true) == 0 &&
+  /* A disk that does not end with a block: only the server knows whether its
+   * last bytes can be read (source-commands.c).
+   */
+  if (nbd &&
+      nbd_set_strict_mode (nbd, nbd_get_strict_mode (nbd) &
+                                  ~LIBNBD_STRICT_ALIGN) == 0 &&
+      nbd_set_uri_allow_local_file (nbd, true) == 0 &&
       nbd_set_pread_initialize (nbd, false) == 0 &&
       nbd_add_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&
       nbd_aio_connect_uri (nbd, uri) == 0)
