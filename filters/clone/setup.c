@@ -256,7 +256,7 @@ check_destination (const struct setup *s, const struct params *p)
                   "complete");
     return -1;
   }
-  if (!d->can_flush)
+  if (!d->can_flush && destination_nbdkit_can_write (s->destination))
     log_info ("warning: the destination cannot flush: after a crash, what was "
               "acknowledged may be lost, and what is read may be wrong");
   return 0;
