@@ -10,6 +10,8 @@
  *   plain-bad-error=N   or with this error
  *   plain-fail=TRIGGER  while the file TRIGGER exists, writes fail with the
  *                       error whose number is in it
+ *   plain-broken=CALL   this call fails: open, get_size, can_flush, can_extents
+ *                       or can_multi_conn
  *   plain-hole=BOOL     extents say: one hole,zero from end to end, as long as
  *                       the request and more (the disk is not read for that)
  *
@@ -33,6 +35,7 @@
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
 static char *file, *trigger;
+static const char *broken = "";
 static int fd = -1, flush = true, model = 3, hole;
 static int64_t bad = -1;
 static int bad_error = EIO;
@@ -45,6 +48,8 @@ plain_config (const char *key, const char *value)
     return (file = nbdkit_realpath (value)) ? 0 : -1;
   if (strcmp (key, "plain-fail") == 0)
     return (trigger = nbdkit_absolute_path (value)) ? 0 : -1;
+  if (strcmp (key, "plain-broken") == 0)
+    return broken = value, 0;
   if (strcmp (key, "plain-flush") == 0)
     return (flush = nbdkit_parse_bool (value)) == -1 ? -1 : 0;
   if (strcmp (key, "plain-hole") == 0)
@@ -101,11 +106,20 @@ leave (void)
   atomic_fetch_sub (&inside, 1);
 }
 
+static bool
+is_broken (const char *call)
+{
+  if (strcmp (call, broken) != 0)
+    return false;
+  nbdkit_error ("plain: %s is broken", call);
+  return true;
+}
+
 static void *
 plain_open (int readonly)
 {
   (void) readonly;
-  return NBDKIT_HANDLE_NOT_NEEDED;
+  return is_broken ("open") ? NULL : NBDKIT_HANDLE_NOT_NEEDED;
 }
 
 static int64_t
@@ -114,6 +128,8 @@ plain_get_size (void *handle)
   struct stat st;
 
   (void) handle;
+  if (is_broken ("get_size"))
+    return -1;
   return fstat (fd, &st) == -1 ? -1 : st.st_size;
 }
 
@@ -121,14 +137,14 @@ static int
 plain_can_flush (void *handle)
 {
   (void) handle;
-  return flush;
+  return is_broken ("can_flush") ? -1 : flush;
 }
 
 static int
 plain_can_extents (void *handle)
 {
   (void) handle;
-  return hole;
+  return is_broken ("can_extents") ? -1 : hole;
 }
 
 /* Requests on one connection at a time are no harm to a plugin that is
@@ -138,7 +154,7 @@ static int
 plain_can_multi_conn (void *handle)
 {
   (void) handle;
-  return 1;
+  return is_broken ("can_multi_conn") ? -1 : 1;
 }
 
 static int
