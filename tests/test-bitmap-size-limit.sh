@@ -44,6 +44,11 @@ h.pwrite(b"b" * R, 5 * R)
 h.flush()
 ' "${pid_of[clone]}"
 kill9 clone
+
+# What a crash has left is written again at the start: it cannot be.
+( under=(prlimit --fsize=16384)
+  refuse_clone "clone-bitmap=$bitmap: cannot write to it: No space" \
+               nbd socket="$tmp/destination.sock" )
 start
 nbd "$clone_uri" '
 R = 4096

@@ -38,6 +38,9 @@ expect("the destination as it stands", bytes(h.pread(8 * R, 0)),
 expect("part of the map", extents(h, 3 * R - 10, R + 20),
        [(10, 0), (R, 3), (10, 0)])
 
+h.cache(R, 9 * R)                       # nothing to be done for that
+expect("not hydrated", extents(h, 9 * R, R), [(R, 3)])
+
 h.set_strict_mode(0)                    # or libnbd refuses by itself
 for error in (error_of(h.pwrite, b"z", 0), error_of(h.trim, 4096, 0),
               error_of(h.zero, 4096, 0)):
