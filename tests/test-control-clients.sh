@@ -18,18 +18,27 @@ random.seed(1)
 
 def garbage(c):
     for line in (b"\0", b"{", b"[]", b"{\"execute\":\xff}", b"nul\0l", b"1e999",
-                 b"[" * 5000, random.randbytes(3000).replace(b"\n", b"")):
+                 b"[" * 5000, random.randbytes(3000).replace(b"\n", b""),
+                 b"{}", b"{\"execute\":7}",
+                 b"{\"execute\":\"status\",\"arguments\":[]}"):
         c.send(line)
         assert c.receive()["error"]["class"] == "GenericError"
 
 def wrong(c):
+    c.socket.sendall(b"\n \t\r\n")        # nothing is asked for
     expect("class", c.refused("no-such-command"), "CommandNotFound")
+    expect("class", c.refused("x" * 1000), "CommandNotFound")
     for execute, arguments in (
             ("set", {"rat": 1}), ("set", {"rate": -1}), ("set", {"rate": 1.5}),
             ("set", {"threshold": 0}), ("set", {"threshold": 257}),
             ("set", {"batch": 1}), ("set", {"commit_interval": 0}),
+            ("set", {"commit_interval": 1e6}),
+            ("set", {"commit_interval": "1"}),
             ("set", {"threshold": 1, "rate": "x"}), ("hydrate", {}),
             ("hydrate", {"offset": 0, "length": 1 << 40}),
+            ("hydrate", {"offset": 0}),
+            ("hydrate", {"offset": 1 << 30, "length": 1}),
+            ("hydrate", {"offset": -1, "length": 1}),
             ("status", {"x": 1})):
         expect("class", c.refused(execute, **arguments), "GenericError")
 

@@ -23,3 +23,4 @@ expect("committed", c.ask("status")["committed"], 1)
 kill9 clone
 start_clone file "$tmp/dst" clone-hydration=false
 nbd "$clone_uri" 'expect("data", bytes(h.pread(4096, 0)), b"x" * 4096)'
+stop clone

@@ -25,4 +25,5 @@ h.pwrite(b"x", 0)
 expect("flush", error_of(h.flush), "EIO")
 listener.event("failed")
 '
-kill9 clone
+kill -TERM "${pid_of[clone]}"
+! finish clone || fail "it has failed, but its exit status is 0"

@@ -46,3 +46,4 @@ got = in_one_second()
 assert 2 * MIB < got < 6 * MIB, "at 4 MiB/s again: %d" % got
 expect("limit", c.ask("status")["rate-limit"], 4 * MIB)
 '
+stop clone

@@ -36,6 +36,32 @@ long=$(printf '%0120d' 0)
 bitmap=$tmp/bitmap2 refuse_clone "at most 107 bytes" \
     file "$tmp/dst2" clone-control="$tmp/$long"
 
+# A socket of another kind: nobody can say whether it is anybody's.
+python -c 'import socket, sys, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+time.sleep(1000)' "$tmp/datagrams" &
+other=$!
+daemons+=("$other")
+wait_until test -S "$tmp/datagrams"
+bitmap=$tmp/bitmap2 refuse_clone "cannot see whose it is" \
+    file "$tmp/dst2" clone-control="$tmp/datagrams"
+kill $other
+test -S "$tmp/datagrams" || fail "it was removed"
+test ! -e "$tmp/bitmap2" || fail "a bitmap file was made"
+
+# Somebody else is making a socket in that directory, and does not end.
+mkdir "$tmp/locked"
+( flock 9 && : >"$tmp/is-locked" && exec sleep 1000 ) 9<"$tmp/locked" &
+locker=$!
+daemons+=("$locker")
+wait_until test -e "$tmp/is-locked"
+bitmap=$tmp/bitmap2 refuse_clone "stays locked" \
+    file "$tmp/dst2" clone-control="$tmp/locked/control.sock"
+kill $locker
+test ! -e "$tmp/locked/control.sock" || fail "a socket was made"
+test ! -e "$tmp/bitmap2" || fail "a bitmap file was made"
+
 # Somebody has put something else in its place.
 rm "$tmp/control.sock"
 echo mine >"$tmp/control.sock"

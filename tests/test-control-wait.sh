@@ -23,7 +23,8 @@ expect("wait", waiting.receive(), {"return": {"state": "failed"}})
 expect("state", other.ask("status")["state"], "failed")
 expect("flush", other.refused("flush"), "GenericError")
 '
-kill9 clone
+kill -TERM "${pid_of[clone]}"
+! finish clone || fail "it has failed, but its exit status is 0"
 rm "$tmp/trouble"
 
 start_clone file "$tmp/dst" clone-hydration=false \

@@ -18,3 +18,4 @@ started = time.monotonic()
 expect("a read of 24 MiB", bytes(h.pread(24 * MIB, 0)), content("src"))
 assert time.monotonic() - started > 2, "the line is not slow"
 '
+stop clone
