@@ -42,8 +42,23 @@ for uri in nbd://localhost:1 nbds://localhost:1/x; do
     source_uri=$uri
     refuse_clone 'localhost:1.*: cannot connect' file "$tmp/dst"
 done
-# A password is not for a URI, and not for the log.
-source_uri="nbd+unix://user:secret@/x?socket=$tmp/a%20dir/none"
-refuse_clone 'clone-source' file "$tmp/dst"
+# What is no %XX is taken as it is; empty parameters are none.
+source_uri="nbd+unix:///x?&&socket=$tmp/a%zz%00%2&"
+refuse_clone 'a%25zz%2500%252: cannot connect' file "$tmp/dst"
+for query in "socket" "socket=" "=$tmp"; do
+    source_uri="nbd+unix:///x?$query"
+    refuse_clone . file "$tmp/dst"
+done
+
+# A password is not for a URI, and not for the log; nor is a user, not even when
+# libnbd complains about the URI as a whole.
+for user in user:secret user%3asecret; do
+    source_uri="nbd+unix://$user@/x?socket=$tmp/a%20dir/none"
+    refuse_clone 'clone-source' file "$tmp/dst"
+done
+for uri in 'nbd://secret@[::1/x' 'nbd://secret@localhost:1/x#y'; do
+    source_uri=$uri
+    refuse_clone 'clone-source=.*: cannot connect' file "$tmp/dst"
+done
 ! grep -h secret "$tmp"/*.err || fail "a password was shown"
 test ! -e "$bitmap" || fail "a bitmap file was made"

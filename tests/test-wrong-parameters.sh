@@ -52,6 +52,12 @@ refuse clone-threshold=257 '256'
 refuse clone-batch=64M '33554432'
 refuse clone-map-export= 'names'
 refuse clone-map-export="$(printf 'x%.0s' {1..4097})" 'names'
+refuse clone-control= 'name of a file'
+refuse clone-control="$tmp/$(printf 'x%.0s' {1..108})" '107 bytes'
+refuse clone-control="$tmp/nowhere/control" 'No such file'
+refuse clone-control="$tmp/dst/control" 'cannot make a socket there'
+refuse clone-control="$tmp" 'not a socket'
+refuse directory="$tmp" 'one file or device'
 refuse_clone 'clone-colour' file "$tmp/dst" clone-colour=red
 
 # What is required, and a URI that is none.
@@ -67,7 +73,7 @@ done
 # A bitmap file in a directory that does not exist, or that is one.
 # One that is a pipe must not hang us.
 mkfifo "$tmp/pipe"
-for path in "$tmp/nowhere/bitmap" "$tmp" "$tmp/pipe" ''; do
+for path in "$tmp/nowhere/bitmap" "$tmp/dst/bitmap" "$tmp" "$tmp/pipe" ''; do
     refuse_clone 'bitmap' "${clone[@]}" clone-source="$source_uri" \
                  clone-bitmap="$path"
 done
