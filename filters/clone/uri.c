@@ -162,8 +162,6 @@ uri_parse (const char *key, const char *value, struct uri *u)
   }
   authority = colon + 3;
   path = authority + strcspn (authority, "/?#");
-  if (path > value + end)
-    path = value + end;
   at = memrchr (authority, '@', (size_t) (path - authority));
   if (at) {
     CLEANUP_FREE char *user = decode (authority, (size_t) (at - authority));
