@@ -15,7 +15,7 @@ before=$(summary "$tmp/src")
 start_source file "$tmp/src"
 
 # With hydration off: only what the client reads and writes is touched.
-start_clone file "$tmp/dst" clone-hydration=false
+start_clone file "$tmp/dst" clone-hydration=false clone-bitmap-mode=auto
 test "$(nbdinfo --size "$clone_uri")" -eq $size || fail "size of the disk"
 nbdcopy "$clone_uri" "$tmp/copy" --connections=2
 expect_same "$tmp/copy" "$tmp/src"

@@ -42,10 +42,10 @@ nbd_handle_poll (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
   if (poll (fds, 2, timeout_ms) == -1)
     return 0;
   if (fds[1].revents & POLLIN) {
-    uint64_t n;
+    uint64_t count;
+    const ssize_t n = read (wake_fd, &count, sizeof count);
 
-    if (read (wake_fd, &n, sizeof n) == -1)
-      assert (errno == EAGAIN);
+    assert (n != -1 || errno == EAGAIN);
   }
   if ((direction & LIBNBD_AIO_DIRECTION_READ) &&
       (fds[0].revents & (POLLIN | POLLHUP | POLLERR))) {
