@@ -8,6 +8,8 @@
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"
 
+time=60
+if test "$SANITIZER" != none; then time=20; fi
 seed=${TORTURE_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 torture=./torture
 preload=${SANITIZER_PRELOAD:+$SANITIZER_PRELOAD:}
@@ -16,7 +18,7 @@ preload+=$abs_top_builddir/tests/.libs/torture-disk.so
 note "seed $seed"
 # SANITIZER_WRAPPER is a command and its arguments, or nothing.
 # shellcheck disable=SC2086
-"$torture" time="${TORTURE_TIME:-60}" seed="$seed" directory="$tmp" \
+"$torture" time="${TORTURE_TIME:-$time}" seed="$seed" directory="$tmp" \
     bound="$bound" clone="$CLONE_FILTER" powercut="$POWERCUT_FILTER" -- \
     $SANITIZER_WRAPPER env LD_PRELOAD="$preload" nbdkit ||
     fail "see above"
