@@ -73,8 +73,13 @@ def vanishes(c):
     c.begin("wait")
     c.close()
 
+def leaves_its_answer(c):
+    c.begin("status")
+    wait_for(lambda: c.socket.recv(1, socket.MSG_PEEK), "an answer")
+    c.close()
+
 kinds = [garbage, wrong, too_long, half_line, says_no_more, reads_nothing,
-         waits, vanishes]
+         waits, vanishes, leaves_its_answer]
 ordinary = Control()
 before = ordinary.ask("status")
 clients = [Control() for _ in range(200)]
