@@ -8,6 +8,8 @@
 #include <config.h>
 
 #include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,9 +79,27 @@ encode (FILE *out, const char *s)
       fprintf (out, "%%%02X", (unsigned char) *s);
 }
 
+/* Why a URI is refused. */
+struct why {
+  char *text;
+  size_t size;
+};
+
+static int
+refuse (const struct why *why, const char *fs, ...)
+{
+  va_list args;
+
+  va_start (args, fs);
+  vsnprintf (why->text, why->size, fs, args);
+  va_end (args);
+  return -1;
+}
+
 /* One name=value of the query, with its path made absolute. */
 static int
-copy_parameter (FILE *out, const char *key, const char *p, size_t length)
+copy_parameter (FILE *out, const char *p, size_t length, bool relative,
+                const struct why *why)
 {
   const char *equals = memchr (p, '=', length);
   const size_t name_length = equals ? (size_t) (equals - p) : length;
@@ -87,23 +107,26 @@ copy_parameter (FILE *out, const char *key, const char *p, size_t length)
 
   if (equals == NULL || !is_one_of (p, name_length, parameters,
                                     sizeof parameters / sizeof parameters[0])) {
-    nbdkit_error ("%s: the query parameter \"%.*s\" is not known to libnbd, "
-                  "which would ignore it; allowed are socket, "
-                  "tls-certificates and tls-psk-file",
-                  key, (int) name_length, p);
-    return -1;
+    return refuse (why,
+                   "the query parameter \"%.*s\" is not known to libnbd, which "
+                   "would ignore it; allowed are socket, tls-certificates and "
+                   "tls-psk-file",
+                   (int) name_length, p);
   }
   value = decode (equals + 1, length - name_length - 1);
+  if (value && *value != '/' && !relative)
+    return refuse (why, "%.*s: the path has to be absolute", (int) name_length,
+                   p);
   path = value ? nbdkit_absolute_path (value) : NULL;
   if (path == NULL)
-    return -1;
+    return refuse (why, "%.*s: no path of a file", (int) name_length, p);
   fprintf (out, "%.*s=", (int) name_length, p);
   encode (out, path);
   return 0;
 }
 
 static int
-copy_query (FILE *out, const char *key, const char *query)
+copy_query (FILE *out, const char *query, bool relative, const struct why *why)
 {
   char separator = '?';
 
@@ -113,7 +136,7 @@ copy_query (FILE *out, const char *key, const char *query)
     if (length > 0) {
       fputc (separator, out);
       separator = '&';
-      if (copy_parameter (out, key, query, length) == -1)
+      if (copy_parameter (out, query, length, relative, why) == -1)
         return -1;
     }
     query += length;
@@ -140,8 +163,10 @@ show_socket (struct uri *u)
 }
 
 int
-uri_parse (const char *key, const char *value, struct uri *u)
+uri_parse (const char *value, bool relative, struct uri *u, char *text,
+           size_t text_size)
 {
+  const struct why why = { text, text_size };
   const char *colon = strchr (value, ':');
   const size_t end = strcspn (value, "?#");
   const char *authority, *path, *at, *p;
@@ -149,16 +174,16 @@ uri_parse (const char *key, const char *value, struct uri *u)
   FILE *out;
 
   memset (u, 0, sizeof *u);
+  snprintf (text, text_size, "%s", strerror (ENOMEM));
   if (colon == NULL || strncmp (colon, "://", 3) != 0 ||
       !is_one_of (value, (size_t) (colon - value), schemes,
                   sizeof schemes / sizeof schemes[0])) {
     /* Not the value: if it is a URI at all it may hold a secret. */
-    nbdkit_error ("%s: not an NBD URI; allowed are nbd://HOST[:PORT]/EXPORT, "
-                  "nbds://..., nbd+unix:///EXPORT?socket=PATH, "
-                  "nbds+unix:///..., nbd+vsock://CID[:PORT]/EXPORT, "
-                  "nbds+vsock://...",
-                  key);
-    return -1;
+    return refuse (&why,
+                   "not an NBD URI; allowed are nbd://HOST[:PORT]/EXPORT, "
+                   "nbds://..., nbd+unix:///EXPORT?socket=PATH, "
+                   "nbds+unix:///..., nbd+vsock://CID[:PORT]/EXPORT, "
+                   "nbds+vsock://...");
   }
   authority = colon + 3;
   path = authority + strcspn (authority, "/?#");
@@ -167,12 +192,10 @@ uri_parse (const char *key, const char *value, struct uri *u)
     CLEANUP_FREE char *user = decode (authority, (size_t) (at - authority));
 
     /* libnbd takes all of it as the name, and names it in its errors. */
-    if (user && strchr (user, ':')) {
-      nbdkit_error ("%s: the user name must not contain a colon: NBD knows no "
-                    "passwords, keys are in the tls-psk-file",
-                    key);
-      return -1;
-    }
+    if (user && strchr (user, ':'))
+      return refuse (&why,
+                     "the user name must not contain a colon: NBD knows no "
+                     "passwords, keys are in the tls-psk-file");
   }
 
   p = *path == '/' ? path + 1 : path;
@@ -183,7 +206,7 @@ uri_parse (const char *key, const char *value, struct uri *u)
                 at ? at + 1 : authority) == -1)
     goto err;
   if (strlen (u->export_name) > 4096) {
-    nbdkit_error ("%s: the export name is longer than 4096 bytes", key);
+    refuse (&why, "the export name is longer than 4096 bytes");
     goto err;
   }
 
@@ -191,7 +214,8 @@ uri_parse (const char *key, const char *value, struct uri *u)
   if (out == NULL)
     goto err;
   fprintf (out, "%.*s", (int) end, value);
-  if (value[end] == '?' && copy_query (out, key, value + end + 1) == -1) {
+  if (value[end] == '?' &&
+      copy_query (out, value + end + 1, relative, &why) == -1) {
     fclose (out);
     goto err;
   }

@@ -7,6 +7,7 @@
 #define NBDCLONE_URI_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct uri {
   char *uri; /* for libnbd; paths in it are absolute */
@@ -16,10 +17,12 @@ struct uri {
 
 /* Check a URI and take it apart.  Refuses schemes and query parameters that
  * libnbd does not know: it would ignore the latter, and with them perhaps what
- * was meant to make the connection safe.  0, or -1 after an error message that
- * names the parameter `key`.
+ * was meant to make the connection safe.  Paths in it may be relative to where
+ * nbdkit is, or not.  0, or -1 and why (of why_size bytes) not, without the URI,
+ * in which there may be something secret.
  */
-extern int uri_parse (const char *key, const char *value, struct uri *);
+extern int uri_parse (const char *value, bool relative, struct uri *, char *why,
+                      size_t why_size);
 
 /* With nbds, whether there is what libnbd needs to check who the server is: a
  * PSK file, or ca-cert.pem where it looks for certificates.  Without the latter
