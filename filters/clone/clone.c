@@ -157,8 +157,7 @@ start (nbdkit_backend *backend)
   if (setup_after_fork (&setup, &params, backend) == -1)
     return -1;
   if (control) {
-    errno =
-      control_start (control, setup.engine, setup.source, params.source.shown);
+    errno = control_start (control, &setup, &params);
     if (errno) {
       nbdkit_error ("clone-control=%s: %m", params.control);
       return -1;

@@ -51,7 +51,7 @@ control_refuse (struct client *client, const char *class, const char *fs, ...)
   vsnprintf (desc, sizeof desc, fs, args);
   va_end (args);
   answer (client, "error",
-          json_pack ("{s:s, s:s}", "class", class, "desc", desc));
+          json_pack ("{s:s, s:o}", "class", class, "desc", any_string (desc)));
 }
 
 /* Names that are too long to be one of ours are not repeated. */
@@ -193,6 +193,22 @@ do_hydrate (struct control *c, struct client *client, json_t *arguments)
 }
 
 static void
+do_source (struct control *c, struct client *client, json_t *arguments)
+{
+  const char *uri = json_string_value (json_object_get (arguments, "uri"));
+  char why[512];
+
+  if (uri == NULL)
+    control_refuse (client, "GenericError", "source needs uri, an NBD URI");
+  else if (!switch_begin (c, uri, why, sizeof why))
+    control_refuse (client, "GenericError", "%s", why);
+  else {
+    client->waits = WAITS_SOURCE;
+    client->ticket = c->switches + 1;
+  }
+}
+
+static void
 do_flush (struct control *c, struct client *client, json_t *arguments)
 {
   (void) arguments;
@@ -237,6 +253,7 @@ static const struct command {
                            NULL },
     do_set },
   { "hydrate", (const char *const[]){ "offset", "length", NULL }, do_hydrate },
+  { "source", (const char *const[]){ "uri", NULL }, do_source },
   { "flush", (const char *const[]){ NULL }, do_flush },
   { "wait", (const char *const[]){ NULL }, do_wait },
   { "events", (const char *const[]){ NULL }, do_events },

@@ -25,7 +25,7 @@
 /* control-client.c: one connection, bytes only. */
 
 /* What its last request waits for; the next one is not looked at before. */
-enum client_waits { WAITS_NOT, WAITS_COMPLETION, WAITS_FLUSH };
+enum client_waits { WAITS_NOT, WAITS_COMPLETION, WAITS_FLUSH, WAITS_SOURCE };
 
 struct client {
   int fd;
@@ -38,7 +38,7 @@ struct client {
   bool drop;         /* it is to be hung up on */
   bool events;       /* has asked for them */
   enum client_waits waits;
-  uint64_t ticket; /* of its flush */
+  uint64_t ticket; /* of its flush, or switch to another source */
   json_t *id;      /* of the request that waits, or NULL */
 };
 
@@ -127,6 +127,11 @@ extern void view_greet (struct view *,
                         void (*say) (void *opaque, json_t *event),
                         void *opaque);
 
+/* A string, though what libnbd says may have bytes of a server's in it that are
+ * not UTF-8.
+ */
+extern json_t *any_string (const char *);
+
 extern bool view_has_ended (const struct view *);
 extern const char *view_state (const struct view *);
 
@@ -140,12 +145,18 @@ struct control {
   pthread_t thread;
   bool has_thread;
   struct engine *engine;
+  const struct setup *setup;
+  const struct params *params;
 
   /* The thread's. */
   struct client *clients[CONTROL_CLIENTS_MAX];
   unsigned n_clients;
   struct flusher flusher;
   struct view view;
+  char *shown;           /* the source's, if it is another one by now */
+  struct search *search; /* for another one, or NULL */
+  uint64_t switches;     /* how many have ended, */
+  char switch_why[512];  /* and why the last one has failed, or "" */
 };
 
 /* control-socket.c */
@@ -153,6 +164,20 @@ struct control {
 /* The next one who may talk to us, or -1; errno is EAGAIN if there is none. */
 extern int control_accept (struct control *);
 extern void control_unlink (struct control *);
+
+/* control-source.c: another server. */
+
+/* Begin to look for it; if that is answered, `switches` is one more than before,
+ * and that is within a bound.  false and why not.
+ */
+extern bool switch_begin (struct control *, const char *uri, char *why,
+                          size_t why_size);
+
+/* Look how far it is; may put it in force. */
+extern void switch_look (struct control *);
+
+/* When the thread has ended. */
+extern void switch_stop (struct control *);
 
 /* control-commands.c: do what a line says, and answer. */
 extern void control_obey (struct control *, struct client *, const char *line,

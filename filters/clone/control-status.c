@@ -113,11 +113,10 @@ view_has_ended (const struct view *v)
   return v->status.state == ENGINE_COMPLETE || v->status.state == ENGINE_FAILED;
 }
 
-/* What libnbd says may have bytes of a server's in it that are not UTF-8. */
-static json_t *
+json_t *
 any_string (const char *s)
 {
-  char ascii[sizeof ((struct source_nbd_status *) NULL)->last_error];
+  char ascii[512];
   json_t *json = json_string (s);
   size_t i;
 

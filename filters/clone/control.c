@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * One thread serves all clients with poll(2), and waits for nothing else: what
- * takes its time (a flush) has another thread, and what a client does not send
+ * takes its time (a flush, a look for another server) has another thread, and what a client does not send
  * or does not read yet is kept in bounded buffers (control-client.c).  So a
  * client that is slow, silent or gone is nobody else's trouble.
  *
@@ -97,6 +97,12 @@ answer_waiting (struct control *c, struct client *client)
     else
       control_answer (client, json_object ());
   }
+  else if (client->waits == WAITS_SOURCE && c->switches >= client->ticket) {
+    if (c->switch_why[0])
+      control_refuse (client, "GenericError", "%s", c->switch_why);
+    else
+      control_answer (client, json_object ());
+  }
 }
 
 /* Do what can be done for a client now. */
@@ -151,6 +157,8 @@ is_listened_to (const struct control *c)
 {
   unsigned i;
 
+  if (c->search)
+    return true;
   for (i = 0; i < c->n_clients; ++i)
     if (c->clients[i]->events || c->clients[i]->waits == WAITS_COMPLETION ||
         c->clients[i]->output_length > 0)
@@ -203,6 +211,7 @@ control_thread (void *opaque)
     if (fds[POLL_FLUSHED].revents &&
         read (c->flusher.wake_fd, &count, sizeof count) == -1)
       assert (errno == EAGAIN);
+    switch_look (c);
     control_notice (c);
     for (i = 0; i < n; ++i)
       serve (c, c->clients[i], fds[POLL_CLIENTS + i].revents);
@@ -216,17 +225,19 @@ control_thread (void *opaque)
 }
 
 int
-control_start (struct control *c, struct engine *engine, struct source *source,
-               const char *shown)
+control_start (struct control *c, const struct setup *setup,
+               const struct params *params)
 {
   int r;
 
-  c->engine = engine;
-  view_init (&c->view, engine, source, shown);
+  c->engine = setup->engine;
+  c->setup = setup;
+  c->params = params;
+  view_init (&c->view, setup->engine, setup->source, params->source.shown);
   c->stop_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (c->stop_fd == -1)
     return errno;
-  r = flusher_start (&c->flusher, engine);
+  r = flusher_start (&c->flusher, setup->engine);
   if (r == 0) {
     r = pthread_create (&c->thread, NULL, control_thread, c);
     c->has_thread = r == 0;
@@ -248,6 +259,7 @@ control_free (struct control *c)
     pthread_join (c->thread, NULL);
   }
   flusher_stop (&c->flusher);
+  switch_stop (c);
   for (i = 0; i < c->n_clients; ++i)
     client_free (c->clients[i]);
   if (c->fd != -1) {

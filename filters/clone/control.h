@@ -9,8 +9,8 @@
 #ifndef NBDCLONE_CONTROL_H
 #define NBDCLONE_CONTROL_H
 
-#include "engine.h"
-#include "source.h"
+#include "params.h"
+#include "setup.h"
 
 struct control;
 
@@ -24,11 +24,11 @@ extern int control_check (const char *path);
  */
 extern struct control *control_listen (const char *path);
 
-/* Serve clients in a thread.  The source is `shown` as this; it may be NULL if
- * the clone is complete.  0, or an error number.
+/* Serve clients in a thread.  Both stay the caller's and must outlive it.  0, or
+ * an error number.
  */
-extern int control_start (struct control *, struct engine *, struct source *,
-                          const char *shown);
+extern int control_start (struct control *, const struct setup *,
+                          const struct params *);
 
 /* Hang up and remove the socket.  NULL is all right. */
 extern void control_free (struct control *);

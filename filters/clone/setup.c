@@ -54,7 +54,8 @@ prepare_to_create (struct setup *s, const struct params *p)
   s->creating = true;
   if (check_directory (p->bitmap) == -1)
     return -1;
-  size = source_nbd_probe (p->source.uri, PROBE_CREATE_US, why, sizeof why);
+  size = source_nbd_probe (p->source.uri, PROBE_CREATE_US, -1, NULL, NULL, why,
+                           sizeof why);
   if (size == -1) {
     nbdkit_error ("clone-source=%s: cannot connect (%s), but a new clone "
                   "needs its source",
@@ -158,8 +159,8 @@ check_source (const struct setup *s, const struct params *p)
 {
   const uint64_t recorded = s->identity.source_size;
   char why[256];
-  const int64_t size =
-    source_nbd_probe (p->source.uri, PROBE_RESUME_US, why, sizeof why);
+  const int64_t size = source_nbd_probe (p->source.uri, PROBE_RESUME_US, -1,
+                                         NULL, NULL, why, sizeof why);
 
   if (size == -1) {
     log_info ("source %s: cannot connect (%s); serving what is hydrated and "

@@ -165,6 +165,9 @@ command_replied (void *opaque, int *error)
   bool stopped;
 
   pthread_mutex_lock (&src->lock);
+  /* What a server that is being left cannot do, the next one may. */
+  if (*error && is_outdated (conn))
+    lost = true;
   if (*error != ENOTCONN)
     conn->replied_us = now_us ();
   if (*error == ESHUTDOWN) {

@@ -35,6 +35,16 @@ struct list {
   struct command *first, *last;
 };
 
+/* Whom we are connected to, or want to be.  Never changes; a switch to another
+ * server makes another one.  It goes when nobody uses it.
+ */
+struct server {
+  char *uri;      /* for libnbd */
+  char *shown;    /* for messages */
+  unsigned users; /* under src->lock: the source, and connections */
+};
+
+/* CLOSING: it gets no more commands. */
 enum connection_state { DOWN, UP, CLOSING };
 
 struct connection {
@@ -44,6 +54,7 @@ struct connection {
   bool has_thread;
   int wake_fd;            /* an eventfd that interrupts its poll */
   struct nbd_handle *nbd; /* the thread's; others while they issue */
+  struct server *server;  /* the thread's; what it uses of it, or NULL */
 
   /* Under src->lock. */
   enum connection_state state;
@@ -59,15 +70,16 @@ struct connection {
 };
 
 struct nbd_source {
-  struct source source; /* first: the seam */
-  struct source_nbd_config config;
-  char *uri, *shown; /* the config's */
+  struct source source;            /* first: the seam */
+  struct source_nbd_config config; /* without the strings */
 
   pthread_mutex_t lock;
   pthread_cond_t changed;  /* a connection is up or down, or stopped */
   pthread_cond_t idle;     /* a closing connection has no issuers */
   pthread_cond_t overlook; /* for the monitor: waiting, or stopped */
   struct list waiting;
+  struct server *server; /* the one to connect to */
+  uint64_t switched_us;  /* since when it is that one */
   bool stopped;
   uint64_t stopped_us;
   bool multi_conn;               /* the server says that it is all right */
@@ -132,6 +144,14 @@ extern void note_alive (struct command *);
  * know.  Under lock.
  */
 extern bool is_too_much (struct command *);
+
+/* Has another server been asked for since this connection was made?  Under lock.
+ */
+static inline bool
+is_outdated (const struct connection *conn)
+{
+  return conn->server != conn->src->server;
+}
 
 /* Put a command that is in no list among those that wait.  Under lock. */
 extern void let_wait (struct nbd_source *, struct command *);

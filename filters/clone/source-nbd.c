@@ -25,6 +25,11 @@
  * lock of its own in each handle and calls our callbacks with it held, so libnbd
  * is never called with src->lock held.
  *
+ * Another server may be asked for at any time.  A connection knows which one it is
+ * to, and ends when that is not the one to connect to any more, as if it had been
+ * lost; but the old server, which may serve others and be one that does not bear
+ * to be left with answers that it owes, gets DRAIN_US to give them.
+ *
  * A hung server looks like a slow one until the timeout is over.  Then its
  * connection is closed, since libnbd would go on writing to the buffers of what
  * has failed, and what is not overdue is sent again.
@@ -56,18 +61,19 @@
 #define TICK_US UINT64_C (250000)   /* how often timeouts are looked at */
 #define COMMAND_MAX (UINT32_C (32) << 20) /* what any server takes */
 
-/* When stopped, so long is waited for what is in flight.  It spares servers an
+/* When stopped, or switched, so long is waited for what is in flight.  It spares servers an
  * answer to a client that is gone: nbdkit 1.32.5 may abort on that (tried).
  */
 #define DRAIN_US UINT64_C (1000000)
 #define JOIN_S 3 /* for a thread that may be resolving a name */
 
 int64_t
-source_nbd_probe (const char *uri, uint64_t timeout_us, char *why,
+source_nbd_probe (const char *uri, uint64_t timeout_us, int wake_fd,
+                  bool (*stop) (void *opaque), void *opaque, char *why,
                   size_t why_size)
 {
   struct nbd_handle *nbd =
-    nbd_handle_connect (uri, timeout_us, -1, NULL, NULL, why, why_size);
+    nbd_handle_connect (uri, timeout_us, wake_fd, stop, opaque, why, why_size);
   int64_t size = -1;
 
   if (nbd) {
@@ -81,19 +87,51 @@ source_nbd_probe (const char *uri, uint64_t timeout_us, char *why,
   return size;
 }
 
-static bool
-is_stopped (void *opaque)
+static struct server *
+server_new (const char *uri, const char *shown)
 {
-  struct nbd_source *src = opaque;
+  struct server *server = calloc (1, sizeof *server);
+
+  if (server == NULL)
+    return NULL;
+  server->uri = strdup (uri);
+  server->shown = strdup (shown);
+  server->users = 1;
+  if (server->uri && server->shown)
+    return server;
+  free (server->uri);
+  free (server->shown);
+  free (server);
+  return NULL;
+}
+
+/* Under lock, or when nobody else is there.  NULL is all right. */
+static void
+server_leave (struct server *server)
+{
+  if (server == NULL || --server->users > 0)
+    return;
+  free (server->uri);
+  free (server->shown);
+  free (server);
+}
+
+/* Is a connection not wanted any more? */
+static bool
+is_unwanted (void *opaque)
+{
+  struct connection *conn = opaque;
+  struct nbd_source *src = conn->src;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
-  return src->stopped;
+  return src->stopped || is_outdated (conn);
 }
 
 /* Is this the disk that we are cloning? */
 static bool
-check_server (struct nbd_source *src, struct nbd_handle *nbd)
+check_server (struct connection *conn, struct nbd_handle *nbd)
 {
+  struct nbd_source *src = conn->src;
   const int64_t size = nbd_get_size (nbd);
 
   if (size >= 0 &&
@@ -104,13 +142,13 @@ check_server (struct nbd_source *src, struct nbd_handle *nbd)
   if (!src->told_size)
     log_error ("source %s: it has %" PRIi64 " bytes now, but %" PRIu64
                " were cloned from: it counts as away",
-               src->config.shown, size, src->source.size);
+               conn->server->shown, size, src->source.size);
   src->told_size = true;
   return false;
 }
 
-/* The connection is up: let commands in. */
-static void
+/* The connection is up: let commands in.  false if it is not wanted any more. */
+static bool
 go_up (struct connection *conn, struct nbd_handle *nbd)
 {
   struct nbd_source *src = conn->src;
@@ -123,6 +161,10 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   bool was_lost;
 
   pthread_mutex_lock (&src->lock);
+  if (is_outdated (conn)) {
+    pthread_mutex_unlock (&src->lock);
+    return false;
+  }
   conn->nbd = nbd;
   conn->state = UP;
   conn->heard_us = conn->replied_us = conn->answered_us = 0;
@@ -142,8 +184,9 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   pthread_cond_broadcast (&src->changed);
   pthread_mutex_unlock (&src->lock);
   if (was_lost)
-    log_info ("source %s: connected again", src->config.shown);
+    log_info ("source %s: connected again", conn->server->shown);
   issue_waiting (src);
+  return true;
 }
 
 bool
@@ -189,6 +232,10 @@ should_end (struct connection *conn, uint64_t heard_us, uint64_t *next_look_us,
   if (conn->hang_up) {
     snprintf (why, why_size, "it is shutting down");
     return true;
+  }
+  if (is_outdated (conn)) {
+    snprintf (why, why_size, "another server was asked for");
+    return conn->n_in_flight == 0 || now >= src->switched_us + DRAIN_US;
   }
   if (now < *next_look_us)
     return false;
@@ -237,7 +284,7 @@ go_down (struct connection *conn, const char *why)
     pthread_cond_wait (&src->idle, &src->lock);
   pthread_mutex_unlock (&src->lock);
 
-  if (is_stopped (src) && nbd_aio_is_ready (conn->nbd))
+  if (is_unwanted (conn) && nbd_aio_is_ready (conn->nbd))
     (void) nbd_aio_disconnect (conn->nbd, 0);
   nbd_close (conn->nbd); /* from here on libnbd touches no buffer */
   conn->nbd = NULL;
@@ -261,8 +308,8 @@ go_down (struct connection *conn, const char *why)
     snprintf (src->status.last_error, sizeof src->status.last_error, "%s", why);
     src->status.losses += choose (src, true) == NULL;
   }
-  if (!src->stopped && choose (src, true) == NULL && !src->told_lost &&
-      now_us () >= src->tell_us) {
+  if (!src->stopped && !is_outdated (conn) && choose (src, true) == NULL &&
+      !src->told_lost && now_us () >= src->tell_us) {
     tell = src->told_lost = true;
     src->tell_us = now_us () + TELL_US;
   }
@@ -270,23 +317,25 @@ go_down (struct connection *conn, const char *why)
   pthread_mutex_unlock (&src->lock);
 
   if (tell)
-    log_error ("source %s: lost (%s); reconnecting", src->config.shown, why);
+    log_error ("source %s: lost (%s); reconnecting", conn->server->shown, why);
   finish_list (&failed, ESHUTDOWN);
   finish_list (&bad, EIO);
   issue_waiting (src);
 }
 
-/* Sleep, unless it is stopped. */
+/* Sleep, unless it is stopped or there is another server to go to. */
 static void
-pause_until (struct nbd_source *src, uint64_t until)
+pause_until (struct connection *conn, uint64_t until)
 {
+  struct nbd_source *src = conn->src;
+
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
-  while (!src->stopped && now_us () < until)
+  while (!src->stopped && !is_outdated (conn) && now_us () < until)
     system_clock.wait_until (&system_clock, &src->changed, &src->lock, until);
 }
 
 /* All connections but the first wait until the server is known to allow them.
- * false if it is time to end.
+ * Decides as well which server it is going to be.  false if it is time to end.
  */
 static bool
 may_connect (struct connection *conn)
@@ -297,54 +346,72 @@ may_connect (struct connection *conn)
   while (conn->number > 0 && !src->stopped &&
          !(src->multi_conn && choose (src, true)))
     pthread_cond_wait (&src->changed, &src->lock);
+  server_leave (conn->server);
+  conn->server = src->server;
+  conn->server->users++;
   return !src->stopped;
 }
 
 static void
-tell_unreachable (struct nbd_source *src, const char *why)
+tell_unreachable (struct connection *conn, const char *why)
 {
+  struct nbd_source *src = conn->src;
+
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
-  if (src->stopped)
+  if (src->stopped || is_outdated (conn))
     return;
   snprintf (src->status.last_error, sizeof src->status.last_error, "%s", why);
   if (src->told_lost || choose (src, true))
     return;
   src->told_lost = true;
-  log_error ("source %s: cannot connect (%s); trying again", src->config.shown,
-             why);
+  log_error ("source %s: cannot connect (%s); trying again",
+             conn->server->shown, why);
+}
+
+/* Connect, and check whom we have reached. */
+static struct nbd_handle *
+reach (struct connection *conn, char *why, size_t why_size)
+{
+  struct nbd_handle *nbd =
+    nbd_handle_connect (conn->server->uri, HANDSHAKE_US, conn->wake_fd,
+                        is_unwanted, conn, why, why_size);
+
+  if (nbd && !check_server (conn, nbd)) {
+    snprintf (why, why_size, "another size");
+    nbd_close (nbd);
+    nbd = NULL;
+  }
+  return nbd;
 }
 
 static void *
 connection_thread (void *opaque)
 {
   struct connection *conn = opaque;
-  struct nbd_source *src = conn->src;
   uint64_t backoff = BACKOFF_MIN_US;
   unsigned seed = (unsigned) now_us () + conn->number;
   char why[256];
 
   while (may_connect (conn)) {
-    struct nbd_handle *nbd =
-      nbd_handle_connect (src->config.uri, HANDSHAKE_US, conn->wake_fd,
-                          is_stopped, src, why, sizeof why);
+    struct nbd_handle *nbd = reach (conn, why, sizeof why);
 
-    if (nbd && !check_server (src, nbd)) {
-      snprintf (why, sizeof why, "another size");
-      nbd_close (nbd);
-      nbd = NULL;
-    }
-    if (nbd) {
-      go_up (conn, nbd);
+    if (nbd == NULL)
+      tell_unreachable (conn, why);
+    else if (go_up (conn, nbd)) {
       serve (conn, why, sizeof why);
       if (conn->replied_us)
         backoff = BACKOFF_MIN_US;
       go_down (conn, why);
     }
     else
-      tell_unreachable (src, why);
+      nbd_close (nbd);
+    if (is_unwanted (conn)) {
+      backoff = BACKOFF_MIN_US; /* the next one is another server's */
+      continue;
+    }
     /* With jitter, so that many clients of one server do not come at once. */
-    pause_until (src, now_us () + backoff / 2 +
-                        (uint64_t) rand_r (&seed) % (backoff / 2));
+    pause_until (conn, now_us () + backoff / 2 +
+                         (uint64_t) rand_r (&seed) % (backoff / 2));
     backoff = backoff * 2 < BACKOFF_MAX_US ? backoff * 2 : BACKOFF_MAX_US;
   }
   return NULL;
@@ -397,16 +464,14 @@ source_nbd_start (const struct source_nbd_config *config)
   src->source.size = src->end = config->expected_size;
   src->config = *config;
   /* A thread that resolves a name may outlive the caller's. */
-  src->uri = strdup (config->uri);
-  src->shown = strdup (config->shown);
-  src->config.uri = src->uri;
-  src->config.shown = src->shown;
+  src->config.uri = src->config.shown = NULL;
+  src->server = server_new (config->uri, config->shown);
   pthread_mutex_init (&src->lock, NULL);
   clock_cond_init (&src->changed);
   clock_cond_init (&src->overlook);
   pthread_cond_init (&src->idle, NULL);
   src->connections = calloc (config->connections, sizeof *src->connections);
-  if (src->connections == NULL || src->uri == NULL || src->shown == NULL)
+  if (src->connections == NULL || src->server == NULL)
     goto err;
   for (i = 0; i < config->connections; ++i) {
     struct connection *conn = &src->connections[i];
@@ -450,6 +515,36 @@ source_nbd_look (struct source *s, struct source_nbd_status *status)
   *status = src->status;
   for (i = 0; i < src->n_connections; ++i)
     status->connections += src->connections[i].state == UP;
+}
+
+int
+source_nbd_switch (struct source *s, const char *uri, const char *shown)
+{
+  struct nbd_source *src = nbd_of (s);
+  struct server *server = server_new (uri, shown);
+  unsigned i;
+
+  if (server == NULL)
+    return ENOMEM;
+  pthread_mutex_lock (&src->lock);
+  if (src->stopped) {
+    server_leave (server);
+    pthread_mutex_unlock (&src->lock);
+    return ESHUTDOWN;
+  }
+  server_leave (src->server);
+  src->server = server;
+  src->switched_us = now_us ();
+  src->told_lost = src->told_size = false;
+  src->tell_us = 0;
+  for (i = 0; i < src->n_connections; ++i)
+    if (src->connections[i].state == UP)
+      src->connections[i].state = CLOSING;
+  pthread_cond_broadcast (&src->changed);
+  pthread_mutex_unlock (&src->lock);
+  for (i = 0; i < src->n_connections; ++i)
+    wake (&src->connections[i]);
+  return 0;
 }
 
 void
@@ -500,11 +595,12 @@ source_nbd_free (struct source *s)
      * needs src; the process ends anyway.
      */
     return;
-  for (i = 0; i < src->n_connections; ++i)
+  for (i = 0; i < src->n_connections; ++i) {
     close (src->connections[i].wake_fd);
+    server_leave (src->connections[i].server);
+  }
   free (src->connections);
-  free (src->uri);
-  free (src->shown);
+  server_leave (src->server);
   pthread_mutex_destroy (&src->lock);
   pthread_cond_destroy (&src->changed);
   pthread_cond_destroy (&src->overlook);

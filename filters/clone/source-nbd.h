@@ -7,6 +7,7 @@
 #define NBDCLONE_SOURCE_NBD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "source.h"
@@ -21,11 +22,13 @@ struct source_nbd_config {
 };
 
 /* Connect once, see what is there, and disconnect.  Takes no longer than
- * timeout_us, but for the resolving of names.  Returns the size of the export in
- * bytes, or -1 and a message in why.
+ * timeout_us, but for the resolving of names, and ends early if stop (), which
+ * may be NULL, says so when wake_fd, an eventfd or -1, is written to.  Returns the size of the export in bytes, or -1 and a
+ * message in why.
  */
 extern int64_t source_nbd_probe (const char *uri, uint64_t timeout_us,
-                                 char *why, size_t why_size);
+                                 int wake_fd, bool (*stop) (void *opaque),
+                                 void *opaque, char *why, size_t why_size);
 
 /* Start to connect, and go on trying.  Requests may be made at once.  NULL with
  * errno set.
@@ -41,6 +44,13 @@ struct source_nbd_status {
 
 /* How it is now.  Asks nobody. */
 extern void source_nbd_look (struct source *, struct source_nbd_status *);
+
+/* From now on this is the server; it has the same disk, and its size is right.
+ * What the old one does not answer within a moment is sent to the new one.
+ * Waits for nobody.  0, or an error number: ESHUTDOWN if it has been stopped.
+ */
+extern int source_nbd_switch (struct source *, const char *uri,
+                              const char *shown);
 
 /* Fail what has not been answered, and all that is asked from now on, with
  * ESHUTDOWN, and close the connections.  From any thread, any number of times.
