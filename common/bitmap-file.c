@@ -16,13 +16,15 @@
  *     32 16  UUID                      32 16  UUID, the header's
  *     48  4  version, 1                48 16  zero
  *     52  4  incompatible features     64     bits: bit k of the block is region
- *     56  4  flags, 1 = clean                 index * 32256 + k, 1 = hydrated,
+ *     56  4  flags (below)                     index * 32256 + k, 1 = hydrated,
  *     60  4  length of the name               least significant bit first; what
  *     64  8  region size                      is behind the last region is zero
  *     72  8  size of the disk
  *     80  8  size of the source
  *     88     zero
  *   4096     name of the source's export
+ *
+ * Flags: 1 = clean, 2 = the end of the clone has been announced.
  *
  * The checksum is XXH3-64 of all that follows it in its header slot or block.
  * The sum is the exclusive or of the checksums of the newest slot of each
@@ -64,6 +66,13 @@
  * counts them, into the header slot that did not vouch, and syncs.  Until then
  * no slot that the vouching header counts has been touched.
  *
+ * THE ANNOUNCEMENT is a header of a new generation, with the same sum and the
+ * flag, into the slot that does not vouch.  It is made when all bits are
+ * committed, so it comes after the last commit, and all later headers repeat the
+ * flag.  If a cut tears it, the other header vouches and the end is announced
+ * again.  A header with the flag that vouches for bits that are not all set has
+ * been made by no crash.
+ *
  * Two things are done even if the file is marked clean, since that mark may be
  * in the cache only, too: both headers are written again; and slots that hold
  * neither a block nor zeroes, as a cut leaves them, are overwritten with zeroes,
@@ -99,6 +108,8 @@
 #define BLOCK_MAGIC "nbdclblk"
 #define FORMAT_VERSION 1
 #define FLAG_CLEAN 1U
+#define FLAG_ANNOUNCED 2U
+#define FLAGS (FLAG_CLEAN | FLAG_ANNOUNCED)
 #define HEADER_SIZE 8192
 #define BLOCKS_OFFSET (2 * HEADER_SIZE)
 #define CHECKED_FROM 16 /* what the checksums leave out */
@@ -166,7 +177,7 @@ struct bitmap_file {
   struct offsets rewrite; /* the newest slots that are of that generation */
   struct offsets torn;    /* slots that hold neither a block nor zeroes */
   bool clean;             /* the file is, as it is on the disk */
-  bool attempted;         /* the last commit found no space */
+  bool attempted;         /* a commit or an announcement has failed */
 };
 
 static uint64_t
@@ -228,6 +239,12 @@ bool
 bitmap_file_is_clean (const struct bitmap_file *f)
 {
   return f->clean;
+}
+
+bool
+bitmap_file_is_announced (const struct bitmap_file *f)
+{
+  return le32toh (f->header.flags) & FLAG_ANNOUNCED;
 }
 
 static int
@@ -302,11 +319,11 @@ check_header_values (const struct header *h, char *why, size_t size)
     snprintf (why, size,
               "it uses features (%#" PRIx32 ") that this program does not know",
               le32toh (h->incompatible));
-  else if ((le32toh (h->flags) & ~FLAG_CLEAN) != 0)
+  else if ((le32toh (h->flags) & ~FLAGS) != 0)
     snprintf (why, size,
               "its flags are %#" PRIx32
               ", of which this program knows %#x only",
-              le32toh (h->flags), FLAG_CLEAN);
+              le32toh (h->flags), FLAGS);
   else if (region_size < REGION_SIZE_MIN || region_size > REGION_SIZE_MAX ||
            (region_size & (region_size - 1)) != 0)
     snprintf (why, size,
@@ -623,33 +640,52 @@ scan_blocks (struct bitmap_file *f, struct bitmap *bitmap, struct scan *scan)
   return 0;
 }
 
+/* Which header vouches?  false if none. */
+static bool
+find_vouching_header (struct bitmap_file *f, const struct scan *scan)
+{
+  const uint64_t generation = le64toh (f->header.generation);
+  const bool marked_clean = le32toh (f->header.flags) & FLAG_CLEAN;
+
+  if (scan->sum == le64toh (f->header.sum) && scan->highest <= generation + 1) {
+    f->clean = marked_clean && scan->highest <= generation;
+    return true;
+  }
+  if (!marked_clean && f->has_other && scan->highest <= generation &&
+      scan->other_sum == le64toh (f->other.sum)) {
+    /* The newest header came before its blocks: the other one vouches. */
+    f->header = f->other;
+    f->header_slot ^= 1;
+    return true;
+  }
+  return false;
+}
+
 int
 bitmap_file_load (struct bitmap_file *f, struct bitmap *bitmap, char *why,
                   size_t why_size)
 {
   struct scan scan = { 0 };
-  const uint64_t generation = le64toh (f->header.generation);
-  const bool marked_clean = le32toh (f->header.flags) & FLAG_CLEAN;
 
   assert (bitmap_chunks (bitmap) == f->chunks);
-  f->youngest = generation;
+  f->youngest = le64toh (f->header.generation);
   if (scan_blocks (f, bitmap, &scan) == -1) {
     snprintf (why, why_size, "%s", scan.damage);
     if (scan.damage[0] == 0)
       snprintf (why, why_size, "reading: %m");
     return -1;
   }
-
-  if (scan.sum == le64toh (f->header.sum) && scan.highest <= generation + 1) {
-    f->clean = marked_clean && scan.highest <= generation;
-    return 0;
-  }
-  if (!marked_clean && f->has_other && scan.highest <= generation &&
-      scan.other_sum == le64toh (f->other.sum)) {
-    /* The newest header came before its blocks: the other one vouches. */
-    f->header = f->other;
-    f->header_slot ^= 1;
-    return 0;
+  if (find_vouching_header (f, &scan)) {
+    if (!bitmap_file_is_announced (f) ||
+        bitmap_count (bitmap) == bitmap_regions (bitmap))
+      return 0;
+    snprintf (why, why_size,
+              "the header at offset %" PRIu64 " says that the end was "
+              "announced, but only %" PRIu64 " of %" PRIu64
+              " regions are hydrated",
+              header_offset (f->header_slot), bitmap_count (bitmap),
+              bitmap_regions (bitmap));
+    return -1;
   }
 
   if (scan.damage[0])
@@ -697,7 +733,8 @@ next_header (const struct bitmap_file *f, uint64_t sum, bool clean)
 
   h.generation = htole64 (f->youngest + 1);
   h.sum = htole64 (sum);
-  h.flags = htole32 (clean ? FLAG_CLEAN : 0);
+  h.flags = htole32 ((clean ? FLAG_CLEAN : 0) |
+                     (bitmap_file_is_announced (f) ? FLAG_ANNOUNCED : 0));
   return h;
 }
 
@@ -808,6 +845,21 @@ bitmap_file_commit (struct bitmap_file *f, const uint64_t *chunks,
   f->header_slot ^= 1;
   f->youngest++;
   return 0;
+}
+
+int
+bitmap_file_announce (struct bitmap_file *f)
+{
+  struct header h;
+
+  if (bitmap_file_is_announced (f))
+    return 0;
+  if (!has_next_generation (f))
+    return -1;
+  h = next_header (f, f->sum, f->clean);
+  h.flags |= htole32 (FLAG_ANNOUNCED);
+  f->attempted = advance_header (f, &h) == -1;
+  return f->attempted ? -1 : 0;
 }
 
 int

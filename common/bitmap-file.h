@@ -76,6 +76,13 @@ extern int bitmap_file_recover (struct bitmap_file *);
 extern int bitmap_file_commit (struct bitmap_file *, const uint64_t *chunks,
                                uint8_t (*blocks)[BITMAP_FILE_BLOCK], size_t n);
 
+/* Record that whoever had to be told of the end of the clone has been told: once
+ * all bits are set and committed.  Has it been recorded?  0, or -1 with errno
+ * set; then it is not, and nothing is written any more.
+ */
+extern int bitmap_file_announce (struct bitmap_file *);
+extern bool bitmap_file_is_announced (const struct bitmap_file *);
+
 /* Mark the file as cleanly closed, if its last commit was a success.  0, or -1
  * with errno set.
  */

@@ -4,7 +4,7 @@
  *
  * At any point and with any of the unflushed sectors lost: the file is sound;
  * no bit is lost whose commit (or recovery) has succeeded; no bit is set that
- * no commit has tried to write.
+ * no commit has tried to write.  The same goes for the announcement of the end.
  */
 
 #include <config.h>
@@ -27,6 +27,8 @@ struct fixture {
   struct opened opened;
   uint8_t *durable;   /* what must be set after any crash */
   uint8_t *attempted; /* what may be set */
+  /* The same of the announcement. */
+  bool announced_durable, announced_attempted;
   struct random random;
 };
 
@@ -55,6 +57,8 @@ check_loaded (struct fixture *f)
   must (bits_within (f->durable, bits, f->regions));
   must (bits_within (bits, f->attempted, f->regions));
   free (bits);
+  must (!f->announced_durable || bitmap_file_is_announced (f->opened.file));
+  must (f->announced_attempted || !bitmap_file_is_announced (f->opened.file));
 }
 
 static void
@@ -78,6 +82,20 @@ recover (struct fixture *f)
   bits = file_bits (&f->opened);
   memcpy (f->durable, bits, f->regions);
   free (bits);
+  f->announced_durable = bitmap_file_is_announced (f->opened.file);
+  return true;
+}
+
+/* Announce the end, if this is the end. */
+static bool
+announce (struct fixture *f)
+{
+  if (memchr (f->durable, 0, f->regions))
+    return true;
+  f->announced_attempted = true;
+  if (bitmap_file_announce (f->opened.file) == -1)
+    return false;
+  f->announced_durable = true;
   return true;
 }
 
@@ -143,6 +161,7 @@ for_each_outcome (struct fixture *f, unsigned all_max, unsigned sample,
   const uint64_t outcomes = all ? UINT64_C (1) << n : sample;
   uint8_t *durable = malloc (f->regions);
   uint8_t *attempted = malloc (f->regions);
+  const bool announced_durable = f->announced_durable;
   struct sim_disk saved;
   uint64_t i;
 
@@ -160,6 +179,7 @@ for_each_outcome (struct fixture *f, unsigned all_max, unsigned sample,
     sim_disk_copy (&f->storage.disk, &saved);
     memcpy (f->durable, durable, f->regions);
     memcpy (f->attempted, attempted, f->regions);
+    f->announced_durable = announced_durable;
   }
   sim_disk_destroy (&saved);
   free (durable);
@@ -177,7 +197,8 @@ recover_and_commit (struct fixture *f)
   sim_disk_cut (&f->storage.disk, sim_none_survives, NULL);
   reopen (f);
   must (recover (f));
-  must (commit_chunks (f, chunks, chunks[1] > 0 ? 2 : 1, 1) == 0);
+  if (!bitmap_file_is_announced (f->opened.file))
+    must (commit_chunks (f, chunks, chunks[1] > 0 ? 2 : 1, 1) == 0);
   sim_disk_cut (&f->storage.disk, sim_none_survives, NULL);
   reopen (f);
 }
@@ -194,6 +215,7 @@ cut_recovery_anywhere (struct fixture *f)
   sim_disk_copy (&saved, &f->storage.disk);
   for (stop = 0; stopped; ++stop) {
     uint8_t *durable = malloc (f->regions);
+    const bool announced_durable = f->announced_durable;
 
     must (durable != NULL);
     memcpy (durable, f->durable, f->regions);
@@ -203,6 +225,7 @@ cut_recovery_anywhere (struct fixture *f)
     for_each_outcome (f, 3, 4, recover_and_commit);
     sim_disk_copy (&f->storage.disk, &saved);
     memcpy (f->durable, durable, f->regions);
+    f->announced_durable = announced_durable;
     free (durable);
   }
   sim_disk_destroy (&saved);
@@ -291,6 +314,47 @@ START_TEST (power_cut_while_marking_clean)
     for_each_outcome (&f, ALL_OUTCOMES_MAX, SAMPLE, recover_and_commit);
     fixture_destroy (&f);
   }
+}
+END_TEST
+
+/* The last commit, a clean close or not, then the announcement, and another
+ * clean close; stopped after each write and each sync of that, in a file that was
+ * recovered or not.
+ */
+static void
+announce_and_cut (uint64_t regions, bool was_clean, uint64_t stop,
+                  void (*try) (struct fixture *))
+{
+  const uint64_t chunks[] = { 0, (regions - 1) / CHUNK_REGIONS };
+  struct fixture f;
+
+  fixture_init (&f, regions, stop);
+  must (commit_chunks (&f, chunks, 1, 1) == 0);
+  bitmap_set (f.opened.bitmap, 0, regions, NULL, NULL);
+  must (commit_chunks (&f, chunks, chunks[1] > 0 ? 2 : 1, 0) == 0);
+  if (was_clean) {
+    must (bitmap_file_mark_clean (f.opened.file) == 0);
+    reopen (&f);
+  }
+  sim_stop_after (&f.sim, stop);
+  if (announce (&f))
+    (void) bitmap_file_mark_clean (f.opened.file);
+  must (stop > 1 || !f.announced_durable);
+  for_each_outcome (&f, ALL_OUTCOMES_MAX, SAMPLE / SLOWER, try);
+  fixture_destroy (&f);
+}
+
+START_TEST (power_cut_during_the_announcement)
+{
+  const uint64_t announced_of[] = { 1, 64, 32257 };
+  uint64_t stop;
+  unsigned i;
+
+  for (i = 0; i < 3; ++i)
+    for (stop = 0; stop < 6; ++stop) {
+      announce_and_cut (announced_of[i], _i, stop, recover_and_commit);
+      announce_and_cut (announced_of[i], _i, stop, cut_recovery_anywhere);
+    }
 }
 END_TEST
 
@@ -564,8 +628,11 @@ live (struct fixture *f)
   if (failing)
     sim_add_fault (&f->storage.device, &bad);
   alive = recover (f);
-  while (alive && !random_one_in (&f->random, 5))
+  while (alive && !random_one_in (&f->random, 5) &&
+         !bitmap_file_is_announced (f->opened.file))
     alive = random_commit (f);
+  if (alive && random_one_in (&f->random, 4))
+    alive = announce (f);
   if (alive && random_one_in (&f->random, 2))
     (void) bitmap_file_mark_clean (f->opened.file);
   if (failing)
@@ -575,14 +642,14 @@ live (struct fixture *f)
 
 START_TEST (random_lives)
 {
-  const uint64_t lives_of[] = { 1, 64, 65, 300, 32257, 100000 };
+  const uint64_t lives_of[] = { 1, 2, 64, 65, 300, 32257, 100000 };
   uint64_t seed;
 
   for (seed = 0; seed < 600 / SLOWER; ++seed) {
     struct fixture f;
     unsigned i;
 
-    fixture_init (&f, lives_of[seed % 6], seed);
+    fixture_init (&f, lives_of[seed % 7], seed);
     for (i = 0; i < 12; ++i)
       live (&f);
     reopen (&f);
@@ -601,6 +668,7 @@ main (void)
                        N_SIZES);
   tcase_add_test (s.tests, power_cut_during_a_commit_of_many_bits);
   tcase_add_test (s.tests, power_cut_while_marking_clean);
+  tcase_add_loop_test (s.tests, power_cut_during_the_announcement, 0, 2);
   tcase_add_test (s.tests, killed_then_resumed_then_power_cut);
   tcase_add_test (s.tests, killed_while_marking_clean_then_power_cut);
   tcase_add_test (s.tests, marking_clean_failed_then_power_cut);

@@ -282,7 +282,7 @@ START_TEST (foreign_headers_are_refused)
     { 48, 4, 0, "version 0" },
     { 52, 4, 1, "features (0x1)" },
     { 52, 4, 0x80000000, "features (0x80000000)" },
-    { 56, 4, 3, "flags are 0x3" },
+    { 56, 4, 4, "flags are 0x4, of which this program knows 0x3 only" },
     { 60, 4, 4097, "name" },
     { 60, 4, 0xffffffff, "name" },
     { 60, 4, 5, "name" }, /* has a zero byte in it */
@@ -492,6 +492,81 @@ START_TEST (generations_come_to_an_end)
 }
 END_TEST
 
+/* The flag stays, whatever is written to the file afterwards. */
+START_TEST (announcement_is_kept)
+{
+  struct fixture f;
+
+  fixture_init (&f, 70000);
+  ck_assert_int_eq (file_set_and_commit (&f.opened, 0, 70000), 0);
+  ck_assert (!bitmap_file_is_announced (f.opened.file));
+  ck_assert_int_eq (bitmap_file_announce (f.opened.file), 0);
+  ck_assert (bitmap_file_is_announced (f.opened.file));
+  reopen (&f);
+  ck_assert (bitmap_file_is_announced (f.opened.file));
+  ck_assert (!bitmap_file_is_clean (f.opened.file));
+  ck_assert_int_eq (bitmap_file_recover (f.opened.file), 0);
+  reopen (&f);
+  ck_assert (bitmap_file_is_announced (f.opened.file));
+  ck_assert_int_eq (bitmap_file_recover (f.opened.file), 0);
+  ck_assert_int_eq (bitmap_file_mark_clean (f.opened.file), 0);
+  reopen (&f);
+  ck_assert (bitmap_file_is_announced (f.opened.file));
+  ck_assert (bitmap_file_is_clean (f.opened.file));
+  ck_assert_uint_eq (bitmap_count (f.opened.bitmap), 70000);
+  fixture_destroy (&f);
+}
+END_TEST
+
+/* A file that was closed before, and is only opened for the announcement. */
+START_TEST (announcement_leaves_a_clean_file_clean)
+{
+  struct fixture f;
+
+  fixture_init (&f, 10);
+  ck_assert_int_eq (file_set_and_commit (&f.opened, 0, 10), 0);
+  ck_assert_int_eq (bitmap_file_mark_clean (f.opened.file), 0);
+  reopen (&f);
+  ck_assert_int_eq (bitmap_file_announce (f.opened.file), 0);
+  reopen (&f);
+  ck_assert (bitmap_file_is_announced (f.opened.file));
+  ck_assert (bitmap_file_is_clean (f.opened.file));
+  fixture_destroy (&f);
+}
+END_TEST
+
+START_TEST (announcement_that_fails_is_the_last_write)
+{
+  struct sim_fault bad = { .ops = SIM_FLUSH, .err = EIO };
+  struct fixture f;
+  size_t writes;
+
+  fixture_init (&f, 10);
+  ck_assert_int_eq (file_set_and_commit (&f.opened, 0, 10), 0);
+  sim_add_fault (&f.storage.device, &bad);
+  ck_assert_int_eq (bitmap_file_announce (f.opened.file), -1);
+  ck_assert (!bitmap_file_is_announced (f.opened.file));
+  sim_release (&f.storage.device, &bad, 0);
+  writes = f.storage.disk.n_unflushed;
+  ck_assert_int_eq (bitmap_file_mark_clean (f.opened.file), 0);
+  ck_assert_uint_eq (f.storage.disk.n_unflushed, writes);
+  fixture_destroy (&f);
+}
+END_TEST
+
+START_TEST (announcement_without_all_bits_is_refused)
+{
+  struct fixture f;
+
+  fixture_init (&f, 10);
+  ck_assert_int_eq (file_set_and_commit (&f.opened, 0, 9), 0);
+  ck_assert_int_eq (bitmap_file_announce (f.opened.file), 0);
+  must_refuse (&f, "the header at offset 0 says that the end was announced, "
+                   "but only 9 of 10 regions are hydrated");
+  fixture_destroy (&f);
+}
+END_TEST
+
 START_TEST (file_that_cannot_be_read_is_refused)
 {
   struct sim_fault bad = { .ops = SIM_READ, .err = EIO };
@@ -549,6 +624,10 @@ main (void)
   tcase_add_test (s.tests, bits_behind_the_last_region_are_refused);
   tcase_add_test (s.tests, block_that_is_too_young_is_refused);
   tcase_add_test (s.tests, generations_come_to_an_end);
+  tcase_add_test (s.tests, announcement_is_kept);
+  tcase_add_test (s.tests, announcement_leaves_a_clean_file_clean);
+  tcase_add_test (s.tests, announcement_that_fails_is_the_last_write);
+  tcase_add_test (s.tests, announcement_without_all_bits_is_refused);
   tcase_add_test (s.tests, file_that_cannot_be_read_is_refused);
   tcase_add_test (s.tests, error_of_a_sync_is_returned);
   return suite_run (s);
