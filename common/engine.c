@@ -23,6 +23,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -710,7 +711,12 @@ after_commit (void *opaque)
   /* Release: pairs with the acquire in clone_complete. */
   atomic_store_explicit (&c->complete, true, memory_order_release);
   bitmap_release_full (c->bitmap);
-  log_info ("the clone is complete");
+  log_info ("the clone is complete: %" PRIu64 " regions, %" PRIu64
+            " bytes fetched",
+            bitmap_regions (c->bitmap),
+            atomic_load_explicit (&c->bytes_fetched, memory_order_relaxed));
+  if (e->config.completed)
+    e->config.completed (e->config.opaque);
   return true;
 }
 

@@ -35,6 +35,10 @@ struct engine_config {
    * not answered.
    */
   void (*complete) (void *opaque);
+  /* Called once after that, when engine_is_complete, unless it was from the
+   * start.  May be NULL.
+   */
+  void (*completed) (void *opaque);
   void *opaque;
 };
 

@@ -49,7 +49,8 @@ const char params_help[] =
   "clone-discard-passdown=BOOL Trim the destination, too. (default true)\n"
   "clone-map-export=NAME       Export that shows progress.\n"
   "                            (default hydration)\n"
-  "clone-control=PATH          Control socket. (default none)";
+  "clone-control=PATH          Control socket. (default none)\n"
+  "clone-on-complete=COMMAND   Run when all is copied. (default none)";
 
 static int
 parse_bool (const char *key, const char *value, bool *result)
@@ -155,6 +156,22 @@ parse_path (const char *key, const char *value, char **result)
 }
 
 static int
+parse_command (const char *key, const char *value, char **result)
+{
+  if (*value == 0) {
+    nbdkit_error ("%s: a command for the shell is wanted", key);
+    return -1;
+  }
+  free (*result);
+  *result = strdup (value);
+  if (*result == NULL) {
+    nbdkit_error ("strdup: %m");
+    return -1;
+  }
+  return 1;
+}
+
+static int
 parse_map_export (const char *key, const char *value, char **result)
 {
   if (*value == 0 || strlen (value) > 4096) {
@@ -223,6 +240,8 @@ params_set (struct params *p, const char *key, const char *value)
     return parse_bool (key, value, &p->discard_passdown);
   if (strcmp (key, "clone-control") == 0)
     return parse_path (key, value, &p->control);
+  if (strcmp (key, "clone-on-complete") == 0)
+    return parse_command (key, value, &p->on_complete);
   if (strcmp (key, "clone-map-export") == 0)
     return parse_map_export (key, value, &p->map_export);
   if (strncmp (key, "clone-", 6) == 0) {
@@ -262,4 +281,5 @@ params_free (struct params *p)
   free (p->bitmap);
   free (p->map_export);
   free (p->control);
+  free (p->on_complete);
 }

@@ -34,7 +34,8 @@ struct params {
   bool source_force;
   bool discard_passdown;
   char *map_export;
-  char *control; /* absolute path, or NULL */
+  char *control;     /* absolute path, or NULL */
+  char *on_complete; /* for the shell, or NULL */
 };
 
 /* What holds if nothing is given. */

@@ -298,6 +298,28 @@ source_not_needed (void *opaque)
   source_nbd_stop (s->source);
 }
 
+static void
+tell_on_complete (void *opaque)
+{
+  struct setup *s = opaque;
+
+  if (s->on_complete)
+    on_complete_now (s->on_complete);
+}
+
+static int
+start_on_complete (struct setup *s, const struct params *p)
+{
+  if (p->on_complete == NULL || bitmap_file_is_announced (s->file))
+    return 0;
+  s->on_complete = on_complete_start (p, s->file);
+  if (s->on_complete == NULL) {
+    nbdkit_error ("clone-on-complete: %m");
+    return -1;
+  }
+  return 0;
+}
+
 static int
 start_source (struct setup *s, const struct params *p)
 {
@@ -333,6 +355,7 @@ start_engine (struct setup *s, const struct params *p)
     .gather_us = GATHER_US,
     .commit_interval_us = p->commit_interval_us,
     .complete = source_not_needed,
+    .completed = tell_on_complete,
     .opaque = s,
   };
 
@@ -347,6 +370,8 @@ start_engine (struct setup *s, const struct params *p)
     nbdkit_error ("starting the clone: %m");
     return -1;
   }
+  if (engine_is_complete (s->engine)) /* perhaps from the start */
+    tell_on_complete (s);
   return 0;
 }
 
@@ -372,7 +397,8 @@ setup_after_fork (struct setup *s, const struct params *p,
             bitmap_regions (s->bitmap),
             100. * (double) bitmap_count (s->bitmap) /
               (double) bitmap_regions (s->bitmap));
-  if (!is_complete (s) && start_source (s, p) == -1)
+  if (start_on_complete (s, p) == -1 ||
+      (!is_complete (s) && start_source (s, p) == -1))
     return -1;
   return start_engine (s, p);
 }
@@ -384,7 +410,12 @@ setup_free (struct setup *s)
 
   if (s->source)
     source_nbd_stop (s->source);
+  /* The last commit comes first, and waits for no command. */
+  if (s->engine)
+    engine_quiesce (s->engine);
+  on_complete_stop (s->on_complete);
   durable = engine_close (s->engine);
+  on_complete_free (s->on_complete);
   source_nbd_free (s->source);
   bitmap_file_close (s->file);
   bitmap_free (s->bitmap);

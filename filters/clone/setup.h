@@ -12,6 +12,7 @@
 #include "bitmap.h"
 #include "destination.h"
 #include "engine.h"
+#include "on-complete.h"
 #include "params.h"
 #include "source.h"
 #include "storage.h"
@@ -27,6 +28,7 @@ struct setup {
   struct destination *destination;
   struct source *source; /* NULL if it is complete from the start */
   struct engine *engine;
+  struct on_complete *on_complete; /* or NULL */
 };
 
 /* Before the fork: the bitmap file and its lock, and the source if it can be
