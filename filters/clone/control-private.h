@@ -34,6 +34,7 @@ struct client {
   char *output; /* not yet sent */
   size_t output_length, output_size;
   uint64_t stuck_us; /* since when nothing could be sent, or 0 */
+  uint64_t asked_us; /* when its last request came, or itself */
   bool ended;        /* it will not say anything more */
   bool drop;         /* it is to be hung up on */
   bool events;       /* has asked for them */

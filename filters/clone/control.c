@@ -27,6 +27,7 @@
 
 #define LISTENED_MS 100
 #define SAMPLE_US UINT64_C (1000000)
+#define IDLE_US UINT64_C (5000000)
 
 /* What is polled beside the clients. */
 enum { POLL_STOP, POLL_FLUSHED, POLL_LISTENER, POLL_CLIENTS };
@@ -54,6 +55,33 @@ control_notice (struct control *c)
   view_events (&c->view, say_to_all, c);
 }
 
+/* All places are taken: the one who has said nothing for the longest time loses
+ * his if it has been long, so that those who were forgotten do not keep it for
+ * ever.  Half a request is nothing; but who listens or waits for an answer may be
+ * silent.  false if there is none.
+ */
+static bool
+make_place (struct control *c)
+{
+  unsigned i, oldest = c->n_clients;
+
+  for (i = 0; i < c->n_clients; ++i) {
+    const struct client *client = c->clients[i];
+
+    if (client->events || client->waits != WAITS_NOT ||
+        now_us () < client->asked_us + IDLE_US)
+      continue;
+    if (oldest == c->n_clients ||
+        client->asked_us < c->clients[oldest]->asked_us)
+      oldest = i;
+  }
+  if (oldest == c->n_clients)
+    return false;
+  client_free (c->clients[oldest]);
+  c->clients[oldest] = c->clients[--c->n_clients];
+  return true;
+}
+
 /* Let in all who are waiting for it.  false if that has to wait for files to be
  * closed.
  */
@@ -69,7 +97,8 @@ let_in (struct control *c)
       close (fd);
       return false;
     }
-    if (c->n_clients == CONTROL_CLIENTS_MAX) {
+    client->asked_us = now_us ();
+    if (c->n_clients == CONTROL_CLIENTS_MAX && !make_place (c)) {
       control_refuse (client, "GenericError", "there are too many clients");
       client_send (client, now_us ());
       client_free (client);
@@ -120,6 +149,7 @@ serve (struct control *c, struct client *client, short happened)
     client_read (client);
   answer_waiting (c, client);
   while ((line = client_line (client, &length)) != NULL) {
+    client->asked_us = now_us ();
     control_obey (c, client, line, length);
     free (line);
     answer_waiting (c, client);
