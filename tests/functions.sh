@@ -9,6 +9,7 @@
 #   start_nbdkit    any other nbdkit
 #   start_server    a server that is not nbdkit
 #   start_proxy     a bad network in front of the source; see proxy.py
+#   nbdclone        the command; refuse says what it must not do
 #   stop, kill9     their two ends: in order, and by SIGKILL
 #   wait_until      the only way in which a test waits
 #   nbd             Python with "h" connected to a server; see helpers.py
@@ -216,6 +217,33 @@ refuse_clone ()
     test "$(wc -l <"$tmp/refused.err")" -le 2 || {
         cat "$tmp/refused.err"
         fail "more than a line: nbdkit $*"
+    }
+}
+
+# nbdclone ARGS...: the command, with its servers' sockets in $tmp/nbdclone.
+nbdclone () { XDG_RUNTIME_DIR=$tmp "$NBDCLONE" "$@"; }
+
+# refuse STATUS PATTERN ARGS...: nbdclone has to exit with this status, print
+# nothing on stdout, and say something on stderr that matches the extended
+# regular expression.
+refuse ()
+{
+    local wanted=$1 pattern=$2 status=0
+    shift 2
+    nbdclone "$@" </dev/null >"$tmp/refused.out" 2>"$tmp/refused.err" ||
+        status=$?
+    cat "$tmp/refused.err" >>"$tmp/all-refused.err"
+    test "$status" -eq "$wanted" || {
+        cat "$tmp/refused.err"
+        fail "exit status $status, not $wanted: nbdclone $*"
+    }
+    grep -Eq -- "$pattern" "$tmp/refused.err" || {
+        cat "$tmp/refused.err"
+        fail "no line matches '$pattern': nbdclone $*"
+    }
+    test ! -s "$tmp/refused.out" || {
+        cat "$tmp/refused.out"
+        fail "something on stdout: nbdclone $*"
     }
 }
 

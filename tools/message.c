@@ -1,0 +1,96 @@
+/* nbdclone: what the command says to its user.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "message.h"
+#include "verbs.h"
+
+static void __attribute__ ((format (printf, 1, 0)))
+say (const char *fs, va_list args)
+{
+  fflush (stdout);
+  fprintf (stderr, "nbdclone: ");
+  vfprintf (stderr, fs, args);
+  fputc ('\n', stderr);
+}
+
+void
+complain (const char *fs, ...)
+{
+  va_list args;
+
+  va_start (args, fs);
+  say (fs, args);
+  va_end (args);
+}
+
+void
+note (const char *fs, ...)
+{
+  va_list args;
+
+  va_start (args, fs);
+  say (fs, args);
+  va_end (args);
+}
+
+int
+see_help (const char *argv0)
+{
+  fprintf (stderr, "Try \"%s --help\".\n", argv0);
+  return EXIT_USAGE;
+}
+
+int
+wrong_usage (const char *argv0, const char *fs, ...)
+{
+  va_list args;
+
+  fprintf (stderr, "%s: ", argv0);
+  va_start (args, fs);
+  vfprintf (stderr, fs, args);
+  va_end (args);
+  fputc ('\n', stderr);
+  return see_help (argv0);
+}
+
+int
+end_output (void)
+{
+  if (fflush (stdout) == 0 && !ferror (stdout))
+    return 0;
+  complain ("stdout: %s", strerror (errno));
+  return EXIT_FAILURE;
+}
+
+void *
+need (void *memory)
+{
+  if (memory == NULL) {
+    complain ("out of memory");
+    exit (EXIT_FAILURE);
+  }
+  return memory;
+}
+
+char *
+format (const char *fs, ...)
+{
+  va_list args;
+  char *s;
+  int r;
+
+  va_start (args, fs);
+  r = vasprintf (&s, fs, args);
+  va_end (args);
+  return need (r == -1 ? NULL : s);
+}
