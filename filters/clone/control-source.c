@@ -145,7 +145,7 @@ switch_begin (struct control *c, const char *value, char *why, size_t why_size)
   else if (c->search)
     snprintf (why, why_size,
               "another server is still being looked for; try again later");
-  else if (uri_parse (value, false, &uri, why, why_size) == 0) {
+  else if (uri_read (value, false, &uri, why, why_size) == 0) {
     if (name_fits (c, uri.export_name, why, why_size)) {
       c->search = search_start (&uri);
       if (c->search == NULL)

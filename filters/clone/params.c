@@ -187,27 +187,16 @@ parse_map_export (const char *key, const char *value, char **result)
   return 1;
 }
 
-static int
-parse_source (const char *key, const char *value, struct uri *result)
-{
-  char why[512];
-
-  uri_free (result);
-  if (uri_parse (value, true, result, why, sizeof why) == -1) {
-    nbdkit_error ("%s: %s", key, why);
-    return -1;
-  }
-  return 1;
-}
-
 int
 params_set (struct params *p, const char *key, const char *value)
 {
   uint64_t size;
   int r;
 
-  if (strcmp (key, "clone-source") == 0)
-    return parse_source (key, value, &p->source);
+  if (strcmp (key, "clone-source") == 0) {
+    uri_free (&p->source);
+    return uri_parse (key, value, &p->source) == -1 ? -1 : 1;
+  }
   if (strcmp (key, "clone-bitmap") == 0)
     return parse_path (key, value, &p->bitmap);
   if (strcmp (key, "clone-bitmap-mode") == 0)

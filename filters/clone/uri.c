@@ -163,8 +163,8 @@ show_socket (struct uri *u)
 }
 
 int
-uri_parse (const char *value, bool relative, struct uri *u, char *text,
-           size_t text_size)
+uri_read (const char *value, bool relative, struct uri *u, char *text,
+          size_t text_size)
 {
   const struct why why = { text, text_size };
   const char *colon = strchr (value, ':');
@@ -225,6 +225,17 @@ uri_parse (const char *value, bool relative, struct uri *u, char *text,
 
 err:
   uri_free (u);
+  return -1;
+}
+
+int
+uri_parse (const char *key, const char *value, struct uri *u)
+{
+  char why[512];
+
+  if (uri_read (value, true, u, why, sizeof why) == 0)
+    return 0;
+  nbdkit_error ("%s: %s", key, why);
   return -1;
 }
 

@@ -21,8 +21,13 @@ struct uri {
  * nbdkit is, or not.  0, or -1 and why (of why_size bytes) not, without the URI,
  * in which there may be something secret.
  */
-extern int uri_parse (const char *value, bool relative, struct uri *, char *why,
-                      size_t why_size);
+extern int uri_read (const char *value, bool relative, struct uri *, char *why,
+                     size_t why_size);
+
+/* The same, with an error message that names the parameter `key`; paths may be
+ * relative.
+ */
+extern int uri_parse (const char *key, const char *value, struct uri *);
 
 /* With nbds, whether there is what libnbd needs to check who the server is: a
  * PSK file, or ca-cert.pem where it looks for certificates.  Without the latter
