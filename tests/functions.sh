@@ -10,6 +10,7 @@
 #   start_server    a server that is not nbdkit
 #   start_proxy     a bad network in front of the source; see proxy.py
 #   nbdclone        the command; refuse says what it must not do
+#   start_run       "nbdclone run", until the disk can be used
 #   stop, kill9     their two ends: in order, and by SIGKILL
 #   wait_until      the only way in which a test waits
 #   nbd             Python with "h" connected to a server; see helpers.py
@@ -57,6 +58,15 @@ done
 export LC_ALL=C
 unset LD_PRELOAD PYTHONPATH
 export PYTHONDONTWRITEBYTECODE=1
+
+# "nbdclone run" starts this, with the sanitizer's runtime as set_nbdkit_command
+# has it.
+if test -n "$SANITIZER_PRELOAD"; then
+    printf '#!/bin/sh\nexec %s env LD_PRELOAD="%s" nbdkit "$@"\n' \
+           "$SANITIZER_WRAPPER" "$SANITIZER_PRELOAD" >"$tmp/nbdkit"
+    chmod +x "$tmp/nbdkit"
+    export NBDKIT=$tmp/nbdkit
+fi
 
 bitmap=$tmp/bitmap
 source_uri="nbd+unix:///?socket=$tmp/source.sock"
@@ -223,6 +233,32 @@ refuse_clone ()
 # nbdclone ARGS...: the command, with its servers' sockets in $tmp/nbdclone.
 nbdclone () { XDG_RUNTIME_DIR=$tmp "$NBDCLONE" "$@"; }
 
+# start_run ARGS...: "nbdclone run" in the background, until it serves, with
+# what it prints in $tmp/run.out and $tmp/run.err.  Its name for stop and the
+# like is "run".
+start_run ()
+{
+    nbdclone_in_background run run "$@"
+    wait_until says_or_gone run 'the disk is'
+    if gone run; then fail "nbdclone run $* did not start"; fi
+}
+nbdclone_in_background ()
+{
+    local name=$1
+    shift
+    XDG_RUNTIME_DIR=$tmp "$NBDCLONE" "$@" </dev/null >"$tmp/$name.out" \
+                   2>>"$tmp/$name.err" &
+    pid_of[$name]=$!
+}
+says_or_gone () { grep -q "$2" "$tmp/$1.out" || gone "$1"; }
+
+# The server that nbdclone has started for a name, once it serves.
+server_of ()
+{
+    python -c 'from helpers import *
+print(Control("nbdclone/%s.control" % sys.argv[1]).peer())' "$1"
+}
+
 # refuse STATUS PATTERN ARGS...: nbdclone has to exit with this status, print
 # nothing on stdout, and say something on stderr that matches the extended
 # regular expression.
@@ -230,8 +266,8 @@ refuse ()
 {
     local wanted=$1 pattern=$2 status=0
     shift 2
-    nbdclone "$@" </dev/null >"$tmp/refused.out" 2>"$tmp/refused.err" ||
-        status=$?
+    XDG_RUNTIME_DIR=$tmp timeout "$bound" "$NBDCLONE" "$@" \
+        </dev/null >"$tmp/refused.out" 2>"$tmp/refused.err" || status=$?
     cat "$tmp/refused.err" >>"$tmp/all-refused.err"
     test "$status" -eq "$wanted" || {
         cat "$tmp/refused.err"

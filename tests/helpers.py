@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import sys
 import time
 
@@ -282,6 +283,11 @@ class Control:
     def close(self):
         self.lines.close()
         self.socket.close()
+
+    def peer(self):
+        """The process that listens."""
+        return struct.unpack("3i", self.socket.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
 
     def send(self, text):
         """Anything, as a line."""

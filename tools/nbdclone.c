@@ -23,6 +23,7 @@ static const struct verb {
   const char *summary;
 } verbs[] = {
   /* For a server that runs. */
+  { "run", verb_run, "start a clone, or go on with one, and serve it" },
   { "list", verb_list, "the servers that run, and how far they are" },
 
   /* For files. */

@@ -202,10 +202,9 @@ look_at_answer (struct talk *t, json_t *answer, json_t **result)
 }
 
 int
-talk_ask (struct talk *t, const char *execute, json_t *arguments,
-          int timeout_ms, json_t **result)
+talk_send (struct talk *t, const char *execute, json_t *arguments,
+           int timeout_ms)
 {
-  const uint64_t end_us = end_of (timeout_ms);
   json_t *request = need (json_pack ("{s:s}", "execute", execute));
   char *text, *line;
   int r;
@@ -214,10 +213,20 @@ talk_ask (struct talk *t, const char *execute, json_t *arguments,
     json_object_set_new (request, "arguments", arguments);
   text = need (json_dumps (request, JSON_COMPACT));
   line = format ("%s\n", text);
-  r = send_line (t, line, end_us);
+  r = send_line (t, line, end_of (timeout_ms));
   free (line);
   free (text);
   json_decref (request);
+  return r;
+}
+
+int
+talk_ask (struct talk *t, const char *execute, json_t *arguments,
+          int timeout_ms, json_t **result)
+{
+  const uint64_t end_us = end_of (timeout_ms);
+  int r = talk_send (t, execute, arguments, timeout_ms);
+
   while (r == 0) {
     json_t *answer;
 

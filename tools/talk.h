@@ -36,6 +36,10 @@ extern int talk_connect (struct talk *, const char *path);
 extern int talk_ask (struct talk *, const char *execute, json_t *arguments,
                      int timeout_ms, json_t **result);
 
+/* Send a command, whose answer talk_next will have. */
+extern int talk_send (struct talk *, const char *execute, json_t *arguments,
+                      int timeout_ms);
+
 /* The next line, an event for one who has asked for them.  EXIT_TIMED_OUT
  * leaves everything as it was, for another try.
  */

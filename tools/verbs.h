@@ -15,7 +15,8 @@
  */
 enum {
   EXIT_USAGE = 2,        /* wrong arguments; nothing was done */
-  EXIT_NO_SERVER = 3,    /* nobody answers, or it went away meanwhile */
+  EXIT_NO_SERVER = 3,    /* nobody answers (the server, or a new clone's
+                            source), or it went away meanwhile */
   EXIT_TIMED_OUT = 4,    /* it has not happened in time */
   EXIT_CLONE_FAILED = 5, /* the clone is in the state "failed" */
 };
@@ -25,6 +26,7 @@ enum {
  */
 
 /* For a server that runs. */
+extern int verb_run (int argc, char **argv);
 extern int verb_list (int argc, char **argv);
 
 /* For files. */

@@ -1,0 +1,160 @@
+/* nbdclone run: start a clone, or go on with one, and serve it.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Everything is checked before anything is touched.  Then come, in this order:
+ * the destination, if it is missing; the record which destination it is, so that
+ * no bitmap file can be without one; the server, which makes the bitmap file.  A
+ * crash between any two of these leaves what the same command starts from
+ * again.  A start that fails takes back what it has made.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "identity.h"
+#include "message.h"
+#include "run.h"
+#include "verbs.h"
+
+static int
+open_log (struct run *run)
+{
+  run->log_fd = -1;
+  if (!run->daemon)
+    return 0;
+  run->log_fd =
+    open (run->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (run->log_fd != -1)
+    return 0;
+  complain ("--log %s: %s", run->log, strerror (errno));
+  return EXIT_FAILURE;
+}
+
+/* Make what has to be there before the server starts. */
+static int
+prepare (struct run *run)
+{
+  int r = open_log (run);
+
+  if (r == 0 && !run->destination.exists) {
+    r = destination_create (&run->destination, run->size, run->prealloc);
+    run->created = r == 0;
+  }
+  else if (r == 0 && run->prealloc)
+    r = destination_reserve (&run->destination);
+  if (r == 0 && run->identity == NULL) {
+    run->identity = identity_of (&run->destination);
+    r = run->identity ? 0 : EXIT_FAILURE;
+  }
+  if (r == 0)
+    r = identity_save (run->identity_path, run->identity);
+  return r;
+}
+
+/* Nothing of ours stays behind when a new clone could not be started. */
+static void
+take_back (const struct run *run)
+{
+  if (access (run->bitmap, F_OK) == 0)
+    return;
+  unlink (run->identity_path);
+  if (run->created)
+    unlink (run->destination.path);
+}
+
+static int
+serve (const struct run *run, int ready_fd)
+{
+  bool served = false;
+  const int r = run_supervise (run, ready_fd, &served);
+
+  if (!served && !run->resuming)
+    take_back (run);
+  return r;
+}
+
+/* In the process that was started: wait until the other one serves, or has
+ * failed.
+ */
+static int
+wait_for_daemon (pid_t pid, int fd)
+{
+  char byte;
+  int status;
+
+  if (read (fd, &byte, 1) == 1)
+    return 0;
+  if (waitpid (pid, &status, 0) == pid && WIFEXITED (status))
+    return WEXITSTATUS (status);
+  return EXIT_FAILURE;
+}
+
+static int
+serve_as_daemon (const struct run *run)
+{
+  int fds[2];
+  pid_t pid = -1;
+
+  if (pipe2 (fds, O_CLOEXEC) == 0)
+    pid = fork ();
+  if (pid == -1) {
+    complain ("cannot go to the background: %s", strerror (errno));
+    return EXIT_FAILURE;
+  }
+  if (pid > 0) {
+    close (fds[1]);
+    return wait_for_daemon (pid, fds[0]);
+  }
+  close (fds[0]);
+  setsid ();
+  exit (serve (run, fds[1]));
+}
+
+static void
+clear (struct run *run)
+{
+  uri_free (&run->source);
+  destination_clear (&run->destination);
+  json_decref (run->identity);
+  free (run->host);
+  free (run->port);
+  free (run->name);
+  free (run->directory);
+  free (run->bitmap);
+  free (run->identity_path);
+  free (run->control);
+  free (run->socket);
+  free (run->record);
+  free (run->log);
+  free (run->uri);
+  free (run->nbdkit);
+  free (run->filter);
+  free (run->plugin);
+}
+
+int
+verb_run (int argc, char **argv)
+{
+  struct run run = { .log_fd = -1 };
+  int r = run_options (&run, argc, argv);
+
+  if (r == 0) {
+    r = run_checks (&run);
+    if (r == 0) {
+      r = prepare (&run);
+      if (r == 0)
+        r = run.daemon ? serve_as_daemon (&run) : serve (&run, -1);
+      else if (!run.resuming)
+        take_back (&run);
+    }
+  }
+  clear (&run);
+  return r == -1 ? 0 : r;
+}
