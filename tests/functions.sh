@@ -246,6 +246,7 @@ nbdclone_in_background ()
 {
     local name=$1
     shift
+    : >"$tmp/$name.out"         # now: what it said before counts no more
     XDG_RUNTIME_DIR=$tmp "$NBDCLONE" "$@" </dev/null >"$tmp/$name.out" \
                    2>>"$tmp/$name.err" &
     pid_of[$name]=$!

@@ -25,6 +25,16 @@ static const struct verb {
   /* For a server that runs. */
   { "run", verb_run, "start a clone, or go on with one, and serve it" },
   { "list", verb_list, "the servers that run, and how far they are" },
+  { "status", verb_status, "how clones are, also for programs" },
+  { "wait", verb_wait, "wait until a clone is complete" },
+  { "events", verb_events, "print what happens to a clone" },
+  { "pause", verb_pause, "stop copying in the background" },
+  { "resume", verb_resume, "go on with that" },
+  { "set", verb_set, "change limits of a clone that runs" },
+  { "hydrate", verb_hydrate, "copy a range before all others" },
+  { "source", verb_source, "go on with another server of the same disk" },
+  { "flush", verb_flush, "make durable what is here" },
+  { "stop", verb_stop, "stop a server in order" },
 
   /* For files. */
 };

@@ -28,6 +28,16 @@ enum {
 /* For a server that runs. */
 extern int verb_run (int argc, char **argv);
 extern int verb_list (int argc, char **argv);
+extern int verb_status (int argc, char **argv);
+extern int verb_wait (int argc, char **argv);
+extern int verb_events (int argc, char **argv);
+extern int verb_pause (int argc, char **argv);
+extern int verb_resume (int argc, char **argv);
+extern int verb_set (int argc, char **argv);
+extern int verb_hydrate (int argc, char **argv);
+extern int verb_source (int argc, char **argv);
+extern int verb_flush (int argc, char **argv);
+extern int verb_stop (int argc, char **argv);
 
 /* For files. */
 

@@ -1,0 +1,130 @@
+/* nbdclone stop: stop a server, and wait until it has ended.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "human.h"
+#include "instance.h"
+#include "message.h"
+#include "talk.h"
+#include "verbs.h"
+
+#define TIMEOUT_S 60
+
+static const char help[] =
+  "Usage: nbdclone stop [--timeout SECONDS] INSTANCE\n"
+  "Stop a server: it makes a last commit, waits until its clients have hung up,\n"
+  "and ends.  \"nbdclone run\" then goes on where it was.\n"
+  "\n"
+  "  --timeout SECONDS  wait no longer than this for the end, 60 if not given;\n"
+  "                     the server still ends when its clients have hung up\n";
+
+/* A descriptor that can be read when the process has ended, or -1. */
+static int
+open_process (pid_t pid)
+{
+  return pid > 0 ? (int) syscall (SYS_pidfd_open, pid, 0) : -1;
+}
+
+/* false if it has not ended in time. */
+static bool
+wait_for_end (int fd, double seconds)
+{
+  struct pollfd p = { .fd = fd, .events = POLLIN };
+
+  return fd == -1 || poll (&p, 1, (int) (seconds * 1000)) == 1;
+}
+
+static int
+stop (const struct instance *i, struct talk *t, double seconds)
+{
+  const pid_t pid = talk_pid (t);
+  const int server = open_process (pid);
+  /* Who has started it tidies up behind it. */
+  const int starter = open_process (
+    (pid_t) json_integer_value (json_object_get (i->record, "pid")));
+  int r = talk_ask (t, "status", NULL, TALK_TIMEOUT_MS, NULL);
+
+  /* It has answered, so it was this process that has the number. */
+  if (r == 0 && (server == -1 || syscall (SYS_pidfd_send_signal, server,
+                                          SIGTERM, NULL, 0) == -1)) {
+    complain ("%s: cannot stop process %d: %s", i->name, (int) pid,
+              strerror (errno));
+    r = EXIT_FAILURE;
+  }
+  else if (r)
+    complain ("%s: %s", i->name, t->error);
+  /* As long as we are connected it has a reason to stay. */
+  talk_end (t);
+  if (r == 0 &&
+      (!wait_for_end (server, seconds) || !wait_for_end (starter, seconds))) {
+    complain (
+      "%s: everything is committed, but it waits until its clients have "
+      "hung up; disconnect them, or kill process %d, and what they have "
+      "not flushed may be lost",
+      i->name, (int) pid);
+    r = EXIT_TIMED_OUT;
+  }
+  if (server != -1)
+    close (server);
+  if (starter != -1)
+    close (starter);
+  return r;
+}
+
+int
+verb_stop (int argc, char **argv)
+{
+  static const struct option options[] = {
+    { "help", no_argument, NULL, 'h' },
+    { "timeout", required_argument, NULL, 't' },
+    { NULL, 0, NULL, 0 },
+  };
+  double seconds = TIMEOUT_S;
+  struct instance i;
+  struct talk t;
+  int c, r;
+
+  while ((c = getopt_long (argc, argv, "h", options, NULL)) != -1)
+    switch (c) {
+    case 'h':
+      fputs (help, stdout);
+      return 0;
+    case 't':
+      if (!human_parse_seconds (optarg, &seconds) || seconds > 1e6)
+        return wrong_usage (
+          argv[0],
+          "--timeout %s: allowed are 0 to 1000000 seconds, or "
+          "numbers with a suffix, as in 5m",
+          optarg);
+      break;
+    default:
+      return see_help (argv[0]);
+    }
+  if (argc - optind != 1)
+    return wrong_usage (argv[0], "one INSTANCE is wanted");
+  r = instance_find (argv[optind], &i);
+  if (r)
+    return r;
+  r = talk_connect (&t, i.control);
+  if (r == 0)
+    r = stop (&i, &t, seconds);
+  else {
+    complain ("%s: %s", i.name, t.error);
+    talk_end (&t);
+  }
+  instance_clear (&i);
+  return r;
+}
