@@ -135,7 +135,7 @@ draw (struct progress *p)
 
   figures (p, text);
   human_percent (percent, p->hydrated, p->regions);
-  room = (int) width - (int) (strlen (p->state) + strlen (text) + 14);
+  room = (int) width - (int) (strlen (p->state) + strlen (text) + 12);
   if (room > BAR_MAX)
     room = BAR_MAX;
   fputs ("\r\033[K", p->out);
