@@ -19,7 +19,7 @@ start_run --prealloc --size 10M "$source_uri" "$tmp/fs/disk"
 test "$(stat -c %s "$tmp/fs/disk")" = 10485760 || fail "size"
 test $(($(stat -c '%b * %B' "$tmp/fs/disk"))) -ge 10485760 || fail "no space"
 # The clone is sparse beyond the source, and its space stays its own.
-wait_until grep -q '^complete' "$tmp/run.out"
+wait_until grep -q '^complete: 100.0 %, 2.8 MiB of 2.8 MiB, ' "$tmp/run.out"
 stop run
 test $(($(stat -c '%b * %B' "$tmp/fs/disk"))) -ge 10485760 || fail "given up"
 cmp -n 3000000 "$tmp/src" "$tmp/fs/disk" || fail "wrong contents"

@@ -67,14 +67,15 @@ progress_has_ended (const struct progress *p)
   return strcmp (p->state, "complete") == 0 || strcmp (p->state, "failed") == 0;
 }
 
-/* How many bytes are hydrated.  The last region may be short. */
+/* The size of so many regions: of the source, whose last region may be short, but
+ * not of what the disk has beyond its end.
+ */
 static uint64_t
-bytes (const struct progress *p)
+bytes (const struct progress *p, uint64_t regions)
 {
   uint64_t n;
 
-  if (p->hydrated >= p->regions ||
-      __builtin_mul_overflow (p->hydrated, p->region_size, &n) || n > p->size)
+  if (__builtin_mul_overflow (regions, p->region_size, &n) || n > p->size)
     return p->size;
   return n;
 }
@@ -86,9 +87,9 @@ figures (const struct progress *p, char buf[PROGRESS_TEXT_MAX])
   char done[HUMAN_MAX], all[HUMAN_MAX], rate[HUMAN_MAX], eta[HUMAN_MAX];
   size_t n;
 
-  n =
-    (size_t) snprintf (buf, PROGRESS_TEXT_MAX, "%s of %s",
-                       human_size (done, bytes (p)), human_size (all, p->size));
+  n = (size_t) snprintf (buf, PROGRESS_TEXT_MAX, "%s of %s",
+                         human_size (done, bytes (p, p->hydrated)),
+                         human_size (all, bytes (p, p->regions)));
   if (progress_has_ended (p))
     snprintf (buf + n, PROGRESS_TEXT_MAX - n, ", %s fetched",
               human_size (done, p->fetched));
