@@ -19,6 +19,7 @@
 #include "verbs.h"
 
 #define FLUSH_TIMEOUT_MS 600000 /* a slow disk with much to write */
+#define SOURCE_TIMEOUT_MS 30000 /* the other server is looked for first */
 
 /* The options of a verb that has none but --help, and the number of its
  * arguments.  -1 to go on, else the exit status.
@@ -112,7 +113,7 @@ verb_source (int argc, char **argv)
     return EXIT_USAGE;
   /* With absolute paths: the server is in another directory. */
   result = tell (argv[optind], "source",
-                 need (json_pack ("{s:s}", "uri", uri.uri)), TALK_TIMEOUT_MS);
+                 need (json_pack ("{s:s}", "uri", uri.uri)), SOURCE_TIMEOUT_MS);
   uri_free (&uri);
   return result;
 }
