@@ -41,6 +41,20 @@ nbdclone run --exit-when-complete --moved "$source_uri" "$tmp/copy" >/dev/null
 nbdclone run --exit-when-complete "$source_uri" "$tmp/copy" >/dev/null
 expect_same "$tmp/src" "$tmp/copy"
 
+# In the same boot another device is another destination.  After a reboot devices
+# may have other numbers: then the file is known by its inode and the moment when
+# it was made, if the file system has that.
+id=$tmp/copy.nbdclone.id
+sed -i 's/"device": "[^"]*"/"device": "0:0"/' "$id"
+refuse 1 "belongs to $tmp/copy .device 0:0," run "$source_uri" "$tmp/copy"
+sed -i 's/"boot": "[^"]*"/"boot": "another one"/' "$id"
+if test "$(stat -c %W "$tmp/copy")" -gt 0; then
+    nbdclone run --exit-when-complete "$source_uri" "$tmp/copy" >/dev/null
+    grep -q "$(cat /proc/sys/kernel/random/boot_id)" "$id" || fail "not renewed"
+    sed -i 's/"boot": "[^"]*"/"boot": "another one"/; s/"born": "/&1/' "$id"
+fi
+refuse 1 "belongs to $tmp/copy" run "$source_uri" "$tmp/copy"
+
 # A record that cannot be read is not taken for none.
-echo '{"device":' >"$tmp/copy.nbdclone.id"
+echo '{"device":' >"$id"
 refuse 1 'no record of a destination' run "$source_uri" "$tmp/copy"
