@@ -166,14 +166,14 @@ begin_service (struct supervisor *s)
   fflush (stdout);
   notify_manager ("READY=1");
   if (s->ready_fd != -1) {
-    if (write (s->ready_fd, "", 1) == -1)
-      note ("nobody waits for us any more: %s", strerror (errno));
-    close (s->ready_fd);
-    s->ready_fd = -1;
     dup2 (run->log_fd, STDOUT_FILENO);
     dup2 (run->log_fd, STDERR_FILENO);
     progress_init (&s->watch.progress, stdout);
     s->watch.known = false; /* what was known has gone with it */
+    if (write (s->ready_fd, "", 1) == -1)
+      note ("nobody waits for us any more: %s", strerror (errno));
+    close (s->ready_fd);
+    s->ready_fd = -1;
   }
 }
 
