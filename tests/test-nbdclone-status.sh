@@ -15,7 +15,8 @@ start_source file "$tmp/src"
 start_run "$source_uri" "$tmp/vm 1.img" -- clone-hydration=false
 mkdir "$tmp/by-hand"
 start_clone memory 8388608 clone-control="$tmp/nbdclone/hand.control"
-wait_hydrated
+is_complete () { nbdclone list | grep -q '^hand *complete'; }
+wait_until is_complete
 
 # The name is that of the file, as far as its letters may be in a name.
 nbdclone list >"$tmp/list"
@@ -32,7 +33,11 @@ do
     grep -qxF "vm_1.img: paused: 0.0 %, 0 B of 8.0 MiB, 0 B/s" "$tmp/status" ||
         fail "$instance: $(cat "$tmp/status")"
 done
-grep -Eq "^  source +nbd\+unix:.*, 4 connections$" "$tmp/status" || fail "source"
+has_connections ()
+{
+    nbdclone status vm_1.img | grep -Eq '^  source +nbd\+unix:.*, 4 connections$'
+}
+wait_until has_connections
 grep -Eq "^  bitmap +$tmp/vm 1.img.nbdclone$" "$tmp/status" || fail "bitmap"
 
 nbdclone status --json vm_1.img >"$tmp/one.json"

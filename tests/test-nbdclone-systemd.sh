@@ -32,11 +32,11 @@ wait_until is_listening "$tmp/given.sock"
 if is_told READY=1; then fail "nobody has connected yet"; fi
 given="nbd+unix:///?socket=$tmp/given.sock"
 nbd "$given" 'expect("the disk", pread(h, h.get_size(), 0), content("src"))'
-is_told READY=1 || fail "not told that it is ready: $(cat "$tmp/manager.err")"
+wait_until is_told READY=1
 grep -qxF "vm1: the disk is $given" "$tmp/run.out" || fail "$(cat "$tmp/run.out")"
 wait_until is_told 'STATUS=complete: 100.0 %, 8.0 MiB of 8.0 MiB, .* fetched'
 stop run
-is_told STOPPING=1 || fail "not told that it stops"
+wait_until is_told STOPPING=1
 test -S "$tmp/given.sock" || fail "somebody else's socket was removed"
 expect_same "$tmp/src" "$tmp/vm1.img"
 

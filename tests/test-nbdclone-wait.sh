@@ -21,10 +21,14 @@ ends_with ()
 }
 
 # In plain lines, one for five percent.
-start_run "$source_uri" "$tmp/vm" -- clone-rate=4M
+start_run "$source_uri" "$tmp/vm" -- clone-rate=4M clone-hydration=false
 nbdclone_in_background wait wait vm
 nbdclone_in_background events events vm
 nbdclone_in_background json events --json vm
+for watcher in wait events json; do
+    wait_until says_or_gone $watcher paused
+done
+nbdclone resume vm
 ends_with wait 0 '^complete: 100.0 %, 8.0 MiB of 8.0 MiB, 8.0 MiB fetched$'
 grep -Eq '^hydrating: [0-9.]+ %, [0-9.]+ [KM]iB of 8.0 MiB, .* left$' \
      "$tmp/wait.out" || fail "$(cat "$tmp/wait.out")"
