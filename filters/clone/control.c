@@ -3,9 +3,10 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * One thread serves all clients with poll(2), and waits for nothing else: what
- * takes its time (a flush, a look for another server) has another thread, and what a client does not send
- * or does not read yet is kept in bounded buffers (control-client.c).  So a
- * client that is slow, silent or gone is nobody else's trouble.
+ * takes its time (a flush, a look for another server) has another thread, and
+ * what a client does not send or does not read yet is kept in bounded buffers
+ * (control-client.c).  So a client that is slow, silent or gone is nobody else's
+ * trouble.
  *
  * It looks at the figures every LISTENED_MS if somebody listens or waits, and
  * otherwise once a second, for the rates; events are what has changed since the

@@ -61,8 +61,9 @@
 #define TICK_US UINT64_C (250000)   /* how often timeouts are looked at */
 #define COMMAND_MAX (UINT32_C (32) << 20) /* what any server takes */
 
-/* When stopped, or switched, so long is waited for what is in flight.  It spares servers an
- * answer to a client that is gone: nbdkit 1.32.5 may abort on that (tried).
+/* When stopped, or switched, so long is waited for what is in flight.  It spares
+ * servers an answer to a client that is gone: nbdkit 1.32.5 may abort on that
+ * (tried).
  */
 #define DRAIN_US UINT64_C (1000000)
 #define JOIN_S 3 /* for a thread that may be resolving a name */

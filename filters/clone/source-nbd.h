@@ -23,8 +23,8 @@ struct source_nbd_config {
 
 /* Connect once, see what is there, and disconnect.  Takes no longer than
  * timeout_us, but for the resolving of names, and ends early if stop (), which
- * may be NULL, says so when wake_fd, an eventfd or -1, is written to.  Returns the size of the export in bytes, or -1 and a
- * message in why.
+ * may be NULL, says so when wake_fd, an eventfd or -1, is written to.  Returns
+ * the size of the export in bytes, or -1 and a message in why.
  */
 extern int64_t source_nbd_probe (const char *uri, uint64_t timeout_us,
                                  int wake_fd, bool (*stop) (void *opaque),
