@@ -235,6 +235,17 @@ bitmap_file_identity (const struct bitmap_file *f)
   return &f->identity;
 }
 
+void
+bitmap_file_look (const struct bitmap_file *f, struct bitmap_file_facts *facts)
+{
+  *facts = (struct bitmap_file_facts){
+    .version = le32toh (f->header.version),
+    .generation = f->youngest,
+    .torn = f->torn.count,
+  };
+  memcpy (facts->uuid, f->header.uuid, sizeof facts->uuid);
+}
+
 bool
 bitmap_file_is_clean (const struct bitmap_file *f)
 {

@@ -57,6 +57,16 @@ bitmap_file_identity (const struct bitmap_file *);
 extern int bitmap_file_load (struct bitmap_file *, struct bitmap *, char *why,
                              size_t why_size);
 
+/* What else there is to be seen, when it has been loaded. */
+struct bitmap_file_facts {
+  unsigned version;
+  uint8_t uuid[16];
+  uint64_t generation; /* the youngest one */
+  size_t torn;         /* slots that a crash has left half written */
+};
+extern void bitmap_file_look (const struct bitmap_file *,
+                              struct bitmap_file_facts *);
+
 /* Was the file closed cleanly, so that nothing has to be recovered? */
 extern bool bitmap_file_is_clean (const struct bitmap_file *);
 

@@ -262,8 +262,8 @@ file_failed (struct storage_file *f)
   return NULL;
 }
 
-struct storage *
-storage_file_open (const char *path, int wait_ms)
+static struct storage *
+open_and_lock (const char *path, bool writable, int wait_ms)
 {
   struct storage_file *f = file_new (path);
   struct stat st;
@@ -271,16 +271,29 @@ storage_file_open (const char *path, int wait_ms)
   if (f == NULL)
     return NULL;
   /* Not blocking: a pipe of that name must not hang us. */
-  f->fd = open (path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  f->fd = open (path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY |
+                        O_NONBLOCK);
   if (f->fd == -1 || fstat (f->fd, &st) == -1)
     return file_failed (f);
   if (!S_ISREG (st.st_mode)) {
     errno = EINVAL;
     return file_failed (f);
   }
-  if (local_file_lock (f->fd, true, wait_ms) == -1)
+  if (local_file_lock (f->fd, writable, wait_ms) == -1)
     return file_failed (f);
   return &f->storage;
+}
+
+struct storage *
+storage_file_open (const char *path, int wait_ms)
+{
+  return open_and_lock (path, true, wait_ms);
+}
+
+struct storage *
+storage_file_open_to_read (const char *path, int wait_ms)
+{
+  return open_and_lock (path, false, wait_ms);
 }
 
 struct storage *

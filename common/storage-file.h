@@ -16,6 +16,10 @@
  */
 extern struct storage *storage_file_open (const char *path, int wait_ms);
 
+/* The same to read only, beside others who do, and not beside a server. */
+extern struct storage *storage_file_open_to_read (const char *path,
+                                                  int wait_ms);
+
 /* Create a file of that size, mode 0600, without a name yet, beside path, and
  * lock it.  NULL with errno set.
  */

@@ -293,6 +293,36 @@ START_TEST (locked_while_it_is_open)
 }
 END_TEST
 
+/* Beside each other, and not beside who writes. */
+START_TEST (readers_share)
+{
+  struct storage *s, *first, *second;
+  const struct storage_write w = { "x", 1, 0 };
+  struct fixture f;
+  char byte = 1;
+
+  fixture_init (&f);
+  s = create (&f, 4096);
+  ck_assert_ptr_null (storage_file_open_to_read (f.path, 0));
+  ck_assert_int_eq (errno, EWOULDBLOCK);
+  storage_file_close (s);
+
+  ck_assert_int_eq (chmod (f.path, 0400), 0);
+  first = storage_file_open_to_read (f.path, 10000);
+  second = storage_file_open_to_read (f.path, 0);
+  ck_assert_ptr_nonnull (first);
+  ck_assert_ptr_nonnull (second);
+  ck_assert_int_eq (open_elsewhere (f.path, 0),
+                    geteuid () == 0 ? EWOULDBLOCK : EACCES);
+  ck_assert_int_eq (second->ops->read (second, &byte, 1, 0), 0);
+  ck_assert_int_eq (byte, 0);
+  ck_assert_int_eq (second->ops->write (second, &w, 1, false), -1);
+  storage_file_close (first);
+  storage_file_close (second);
+  fixture_destroy (&f);
+}
+END_TEST
+
 /* Before it has its name: nobody can come between publish and lock. */
 START_TEST (locked_when_published)
 {
@@ -556,6 +586,7 @@ main (void)
   tcase_add_test (s.tests, create_fails_without_a_directory);
   tcase_add_test (s.tests, only_regular_files_are_opened);
   tcase_add_loop_test (s.tests, locked_while_it_is_open, 0, WAYS);
+  tcase_add_test (s.tests, readers_share);
   tcase_add_test (s.tests, locked_when_published);
   tcase_add_loop_test (s.tests, lock_of_a_killed_writer_is_waited_for, 0, WAYS);
   tcase_add_loop_test (s.tests, file_that_cannot_grow_is_no_space, 0, WAYS);
