@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What control clients do wrong is their trouble alone: garbage, requests that
 # are too long or wrong, half-open connections, clients that read nothing or
-# vanish.  200 of them are there while an ordinary client reads and compares.
+# vanish.  200 of them are there while an ordinary client writes, reads and
+# compares.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
 . "${srcdir:-.}/functions.sh"
@@ -83,11 +84,16 @@ kinds = [garbage, wrong, too_long, half_line, says_no_more, reads_nothing,
 ordinary = Control()
 before = ordinary.ask("status")
 clients = [Control() for _ in range(200)]
-source = content("src")
+model = bytearray(content("src"))
 for i, c in enumerate(clients):
     kinds[i % len(kinds)](c)
-    offset = random.randrange(len(source) - 65536)
-    expect("data", bytes(h.pread(65536, offset)), source[offset:offset + 65536])
+    offset = random.randrange(len(model) - 65536)
+    expect("data", bytes(h.pread(65536, offset)),
+           bytes(model[offset:offset + 65536]))
+    data = random.randbytes(random.randrange(1, 65536))
+    offset = random.randrange(len(model) - 65536)
+    h.pwrite(data, offset)
+    model[offset:offset + len(data)] = data
     began = time.monotonic()
     s = ordinary.ask("status")
     assert time.monotonic() - began < BOUND / 4, "slow"
@@ -98,7 +104,8 @@ for i in range(100):
 ordinary.ask("set", rate=0, threshold=64, batch=4 * MIB)
 expect("all the rest", ordinary.ask("wait"), {"state": "complete"})
 expect("waited", clients[6].receive(), {"return": {"state": "complete"}})
-expect("all of it", pread(h, len(source), 0), source)
+expect("all of it", pread(h, len(model), 0), bytes(model))
+h.flush()
+expect("on the destination", content("dst"), bytes(model))
 '
 stop clone
-expect_same "$tmp/dst" "$tmp/src"
