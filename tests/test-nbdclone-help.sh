@@ -18,9 +18,11 @@ for verb in $verbs; do
         fail "$verb --help: $(cat "$tmp/verb")"
     test "$(nbdclone "$verb" -h)" = "$(cat "$tmp/verb")" || fail "$verb -h"
     test "$(wc -L <"$tmp/verb")" -lt 80 || fail "$verb --help is too wide"
-    refuse 2 "^nbdclone $verb: unrecognized option '--nonsense'" \
+    status=2
+    if test "$verb" = check; then status=16; fi        # as fsck
+    refuse $status "^nbdclone $verb: unrecognized option '--nonsense'" \
            "$verb" --nonsense
-    refuse 2 "^Try \"nbdclone $verb --help\"" "$verb" --nonsense
+    refuse $status "^Try \"nbdclone $verb --help\"" "$verb" --nonsense
 done
 
 refuse 2 '^Usage: nbdclone VERB'

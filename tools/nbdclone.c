@@ -37,6 +37,9 @@ static const struct verb {
   { "stop", verb_stop, "stop a server in order" },
 
   /* For files. */
+  { "map", verb_map, "the disk as a picture" },
+  { "check", verb_check, "whether a bitmap file is sound" },
+  { "dump", verb_dump, "what a bitmap file says" },
 };
 
 #define N_VERBS (sizeof verbs / sizeof verbs[0])

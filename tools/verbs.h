@@ -40,5 +40,8 @@ extern int verb_flush (int argc, char **argv);
 extern int verb_stop (int argc, char **argv);
 
 /* For files. */
+extern int verb_map (int argc, char **argv);
+extern int verb_check (int argc, char **argv);
+extern int verb_dump (int argc, char **argv);
 
 #endif /* NBDCLONE_VERBS_H */
