@@ -73,6 +73,20 @@ expect("no eta", ("nbdclone_remaining_seconds", "vm_1.img", None) in samples,
        False)
 '
 
+# Sockets of something else.
+refuse 2 'this is the socket of the disk; give the name' status "$tmp/clone.sock"
+start_server other /usr/bin/python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+while True:
+    c = s.accept()[0]
+    c.recv(1000)
+    c.sendall(b"200 hello\n")
+' "$tmp/other.sock"
+refuse 1 'what listens there is not the control socket' status "$tmp/other.sock"
+
 # Who is dead does not answer, and is not up.
 kill9 clone
 refuse 3 'no server runs there any more; start it again' status hand
