@@ -30,6 +30,16 @@ for signal in TERM INT HUP; do
     nothing_is_left
 done
 
+# With nohup(1) a terminal may hang up.
+trap '' HUP
+lazy_run
+trap 'exit 1' HUP
+kill -HUP "${pid_of[run]}"
+status=0
+nbdclone wait --timeout 0.3 vm >/dev/null 2>&1 || status=$?
+test $status -eq 4 || fail "status $status: stopped although SIGHUP is ignored"
+stop run
+
 # While a client is connected, it stays.
 lazy_run
 nbd "$disk" '

@@ -324,11 +324,13 @@ run_supervise (const struct run *run, int ready_fd, bool *served)
 {
   struct supervisor s = { .run = run, .ready_fd = ready_fd };
   sigset_t ours, before;
+  struct sigaction hangup;
 
   sigemptyset (&ours);
   sigaddset (&ours, SIGTERM);
   sigaddset (&ours, SIGINT);
-  sigaddset (&ours, SIGHUP);
+  if (sigaction (SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+    sigaddset (&ours, SIGHUP); /* not with nohup(1) */
   sigaddset (&ours, SIGCHLD);
   sigprocmask (SIG_BLOCK, &ours, &before);
   signal (SIGPIPE, SIG_IGN); /* who reads our output may go */
