@@ -12,44 +12,44 @@ start_source file "$tmp/src"
 start_clone file "$tmp/dst" clone-control="$tmp/control.sock" \
             clone-hydration=false
 nbd "$clone_uri" '
-asking, listening, waiting = Control(), Control(), Control()
+asking, listening = Control(), Control()
 listening.ask("events")
-waiting.begin("wait")
-silent = [Control() for _ in range(253)]
-for i, c in enumerate(silent):
-    if i % 3 == 1:
-        c.socket.sendall(b"{\"execute\":")       # and no more
-    elif i % 3 == 2:
-        c.ask("status")
+waiting = [Control() for _ in range(254)]
+for c in waiting:
+    c.begin("wait")
 expect("all are in", asking.ask("status")["state"], "paused")
 
-def let_in():
-    """Has one more got in?"""
+def enter():
+    """One more client, if there is a place for him."""
     asking.ask("status")
-    with Control() as c:
-        try:
-            c.begin("status")
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        answer = c.receive()
-        if "return" in answer:
-            return True
-        assert "too many" in answer["error"]["desc"], answer
-        try:
-            expect("then", c.receive(), None)
-        except ConnectionResetError:    # what it said was not read
-            pass
-        return False
+    c = Control()
+    try:
+        c.begin("status")
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    answer = c.receive()
+    if "return" in answer:
+        inside.append(c)
+        return True
+    assert "too many" in answer["error"]["desc"], answer
+    c.close()
+    return False
 
+inside = []
+expect("the 257th", enter(), False)
+for _ in range(200):
+    waiting.pop().close()
 began = time.monotonic()
-expect("the 257th", let_in(), False)
-wait_for(let_in, "there is a place again")
-assert time.monotonic() - began > 3, "that was too soon"
-more = [Control() for _ in range(100)]
-for c in more:
-    expect("one of many more", c.ask("status")["state"], "paused")
+for i in range(200):
+    wait_for(enter, "those who have gone leave a place")
+    if i % 3 == 1:
+        inside[-1].socket.sendall(b"{\"execute\":")     # and no more
+for _ in range(100):
+    wait_for(enter, "who is silent leaves one")
+assert time.monotonic() - began > 4.9, "that was too soon"
 asking.ask("resume")
 listening.event("complete")
-expect("waited", waiting.receive(), {"return": {"state": "complete"}})
+for c in waiting:
+    expect("waited", c.receive(), {"return": {"state": "complete"}})
 '
 stop clone

@@ -307,7 +307,8 @@ go_down (struct connection *conn, const char *why)
   }
   if (!src->stopped) {
     snprintf (src->status.last_error, sizeof src->status.last_error, "%s", why);
-    src->status.losses += choose (src, true) == NULL;
+    /* A switch has been counted already, as one. */
+    src->status.losses += choose (src, true) == NULL && !is_outdated (conn);
   }
   if (!src->stopped && !is_outdated (conn) && choose (src, true) == NULL &&
       !src->told_lost && now_us () >= src->tell_us) {
@@ -533,6 +534,7 @@ source_nbd_switch (struct source *s, const char *uri, const char *shown)
     pthread_mutex_unlock (&src->lock);
     return ESHUTDOWN;
   }
+  src->status.losses += choose (src, true) != NULL;
   server_leave (src->server);
   src->server = server;
   src->switched_us = now_us ();
