@@ -21,6 +21,8 @@ In the handshake (numbers are bytes that the server has sent):
   long-option         an option reply of nearly 4 GiB
 In its replies to reads and to block status:
   cut-reply N         hang up after N bytes of each
+  cut-replies A B     hang up after A bytes of the first one, A + 1 of the next,
+                      and so on, until B: from then on all is well
   stall-reply N       say nothing any more after N bytes of each
   cookie, reply-magic wrong ones
   flood               the right answer, and then others without an end
@@ -66,6 +68,9 @@ class HangUp(Exception):
 
 
 class Connection:
+    lock = threading.Lock()
+    cuts = []       # what the cuts are, and the next one
+
     def __init__(self, sock, path, trouble_path):
         self.sock = sock
         self.path, self.trouble_path = path, trouble_path
@@ -82,6 +87,18 @@ class Connection:
             words = []
         self.trouble = words[0] if words else ""
         self.numbers = [int(word) for word in words[1:]]
+
+    def next_cut(self, first, end):
+        """After how many bytes to hang up; None if that is over."""
+        with self.lock:
+            if Connection.cuts[:2] != [first, end]:
+                Connection.cuts[:] = [first, end, first]
+            cut = Connection.cuts[2]
+            if cut == end:
+                return None
+            Connection.cuts[2] += 1
+            print("cut at", cut, file=sys.stderr, flush=True)
+            return cut
 
     def receive(self, count):
         data = b""
@@ -234,6 +251,8 @@ class Connection:
             self.sent = 0
             if self.trouble == "cut-reply":
                 self.cut = self.numbers[0]
+            if self.trouble == "cut-replies":
+                self.cut = self.next_cut(*self.numbers)
             if self.trouble == "stall-reply":
                 self.stall = self.numbers[0]
             if kind == READ:
