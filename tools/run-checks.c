@@ -10,11 +10,14 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -149,6 +152,39 @@ check_not_running (const struct run *run)
   return r;
 }
 
+/* One "nbdclone run" of a name at a time, from here to its end, so that what is
+ * checked from now on stays true.  A daemon inherits the descriptor; nbdkit does
+ * not.  Who ends removes the file, so it has to be seen that what was locked is
+ * still the one that others find.
+ */
+static int
+lock_name (struct run *run)
+{
+  struct stat found, locked;
+
+  run->lock = format ("%s/%s.lock", run->directory, run->name);
+  for (;;) {
+    run->lock_fd =
+      open (run->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (run->lock_fd == -1 || fstat (run->lock_fd, &locked) == -1) {
+      complain ("%s: %s", run->lock, strerror (errno));
+      return EXIT_FAILURE;
+    }
+    if (flock (run->lock_fd, LOCK_EX | LOCK_NB) == -1)
+      break;
+    if (lstat (run->lock, &found) == 0 && found.st_ino == locked.st_ino)
+      return 0;
+    close (run->lock_fd);
+  }
+  close (run->lock_fd);
+  run->lock_fd = -1;
+  complain (
+    "--name %s: another \"nbdclone run\" of this name is about to start "
+    "or to end; try again, or give another --name",
+    run->name);
+  return EXIT_FAILURE;
+}
+
 /* Is somebody listening on the socket that is to be the disk's?  One to which
  * nobody does was left by a dead server.
  */
@@ -169,6 +205,11 @@ check_socket (const struct run *run)
   }
   r = talk_connect (&t, run->socket);
   talk_end (&t);
+  if (r != 0 && r != EXIT_NO_SERVER) {
+    complain ("--socket %s: something else uses it (%s); give another path",
+              run->socket, t.error);
+    return EXIT_FAILURE;
+  }
   if (r == 0) {
     complain ("--socket %s: another server listens there; give another path",
               run->socket);
@@ -196,8 +237,14 @@ check_identity (struct run *run)
   if (run->identity == NULL)
     return EXIT_FAILURE;
   r = identity_load (run->identity_path, &recorded);
-  if (r || recorded == NULL)
+  if (r || (recorded == NULL && run->moved))
     return r;
+  if (recorded == NULL) {
+    complain ("%s: this is not there, so nothing says whether the bitmap file "
+              "%s belongs to %s; put it back, or, if you are sure, say --moved",
+              run->identity_path, run->bitmap, run->destination.path);
+    return EXIT_FAILURE;
+  }
   same = identity_is_same (recorded, run->identity);
   now = identity_text (run->identity);
   then = identity_text (recorded);
@@ -329,11 +376,17 @@ run_checks (struct run *run)
   if (r == 0)
     r = check_not_running (run);
   if (r == 0)
+    r = lock_name (run);
+  if (r == 0)
     r = check_socket (run);
   if (r == 0)
     r = check_sizes (run);
   if (r == 0) {
     run->resuming = access (run->bitmap, F_OK) == 0;
+    if (!run->resuming && errno != ENOENT) {
+      complain ("%s: %s", run->bitmap, strerror (errno));
+      return EXIT_FAILURE;
+    }
     r = run->resuming ? check_identity (run) : check_contents (run);
   }
   if (r == 0)

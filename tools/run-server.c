@@ -114,7 +114,8 @@ add (struct arguments *a, const char *fs, ...)
 }
 
 /* What is given behind "--" stands before the filter, so that filters in it are
- * between the clients and the clone.
+ * between the clients and the clone; and before all that was checked, so that it
+ * cannot take its place.
  */
 static char **
 server_arguments (const struct run *run)
@@ -126,6 +127,11 @@ server_arguments (const struct run *run)
   add (&a, "-f");
   add (&a, "-t");
   add (&a, THREADS);
+  add (&a, "%s", run->plugin);
+  if (run->plugin_is_uring && run->prealloc)
+    add (&a, "prealloc=falloc");
+  for (i = 0; i < run->n_more; ++i)
+    add (&a, "%s", run->more[i]);
   if (run->port) {
     if (run->host) {
       add (&a, "-i");
@@ -138,12 +144,7 @@ server_arguments (const struct run *run)
     add (&a, "-U");
     add (&a, "%s", run->socket);
   }
-  add (&a, "%s", run->plugin);
   add (&a, "file=%s", run->destination.path);
-  if (run->plugin_is_uring && run->prealloc)
-    add (&a, "prealloc=falloc");
-  for (i = 0; i < run->n_more; ++i)
-    add (&a, "%s", run->more[i]);
   add (&a, "--filter=%s", run->filter);
   add (&a, "clone-source=%s", run->source.uri);
   add (&a, "clone-bitmap=%s", run->bitmap);

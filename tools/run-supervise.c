@@ -26,6 +26,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "identity.h"
 #include "message.h"
 #include "notify.h"
 #include "run.h"
@@ -161,6 +162,8 @@ begin_service (struct supervisor *s)
   const struct run *run = s->run;
 
   s->served = true;
+  if (run->resuming)
+    (void) identity_save (run->identity_path, run->identity);
   write_record (run);
   printf ("%s: the disk is %s\n", run->name, run->uri);
   fflush (stdout);
@@ -170,8 +173,10 @@ begin_service (struct supervisor *s)
     dup2 (run->log_fd, STDERR_FILENO);
     progress_init (&s->watch.progress, stdout);
     s->watch.known = false; /* what was known has gone with it */
-    if (write (s->ready_fd, "", 1) == -1)
-      note ("nobody waits for us any more: %s", strerror (errno));
+    if (write (s->ready_fd, "", 1) == -1) {
+      note ("who started this has been interrupted: stopping");
+      stop (s);
+    }
     close (s->ready_fd);
     s->ready_fd = -1;
   }
@@ -222,7 +227,8 @@ static void
 follow (struct supervisor *s)
 {
   if (!s->watching)
-    s->watching = watch_begin (&s->watch, s->run->control) == 0;
+    s->watching = watch_begin (&s->watch, s->run->control) == 0 &&
+                  talk_pid (&s->watch.talk) == s->pid; /* not another's */
   else if (watch_for (&s->watch, 0) == 0) {
     if (s->watch.known && !s->served)
       begin_service (s);
@@ -263,7 +269,7 @@ step (struct supervisor *s)
       now_us () > s->stopped_us + PATIENCE_US) {
     s->explained = true;
     progress_hide (&s->watch.progress);
-    note ("%s: everything is committed; nbdkit waits until its clients have "
+    note ("%s: nbdkit makes its last commit and waits until its clients have "
           "hung up; a second signal (Ctrl-C) ends it at once, and what they "
           "have not flushed may be lost",
           s->run->name);
@@ -306,7 +312,7 @@ remove_dead (const char *path)
 
   if (lstat (path, &st) == -1 || !S_ISSOCK (st.st_mode))
     return;
-  if (talk_connect (&t, path) != 0)
+  if (talk_connect (&t, path) == EXIT_NO_SERVER)
     unlink (path);
   talk_end (&t);
 }

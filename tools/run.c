@@ -15,13 +15,18 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "identity.h"
+#include "local-file.h"
 #include "message.h"
 #include "run.h"
 #include "verbs.h"
+
+/* How long our own server's lock may outlive it; see local-file.h. */
+#define UNLOCKED_MS 1000
 
 static int
 open_log (struct run *run)
@@ -53,30 +58,64 @@ prepare (struct run *run)
     run->identity = identity_of (&run->destination);
     r = run->identity ? 0 : EXIT_FAILURE;
   }
-  if (r == 0)
+  /* The record of a clone that goes on changes when it is seen to do so. */
+  if (r == 0 && !run->resuming) {
     r = identity_save (run->identity_path, run->identity);
+    run->recorded = r == 0;
+  }
   return r;
 }
 
-/* Nothing of ours stays behind when a new clone could not be started. */
+static bool
+is_that (int fd, const struct stat *that)
+{
+  struct stat st;
+
+  return fstat (fd, &st) == 0 && st.st_dev == that->st_dev &&
+         st.st_ino == that->st_ino;
+}
+
+/* Nothing of ours stays behind when a new clone could not be started; but what
+ * another server uses already (under another name) is not ours any more.
+ */
 static void
 take_back (const struct run *run)
 {
-  if (access (run->bitmap, F_OK) == 0)
+  int fd;
+
+  if (access (run->bitmap, F_OK) == 0 || errno != ENOENT)
     return;
-  unlink (run->identity_path);
-  if (run->created)
-    unlink (run->destination.path);
+  fd = open (run->destination.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  if (fd != -1 && local_file_lock (fd, true, UNLOCKED_MS) == 0 &&
+      is_that (fd, &run->destination.st)) {
+    if (run->recorded)
+      unlink (run->identity_path);
+    if (run->created)
+      unlink (run->destination.path);
+  }
+  if (fd != -1)
+    close (fd);
+}
+
+static void
+unlock_name (struct run *run)
+{
+  if (run->lock_fd == -1)
+    return;
+  unlink (run->lock);
+  close (run->lock_fd);
+  run->lock_fd = -1;
 }
 
 static int
-serve (const struct run *run, int ready_fd)
+serve (struct run *run, int ready_fd)
 {
   bool served = false;
   const int r = run_supervise (run, ready_fd, &served);
 
   if (!served && !run->resuming)
     take_back (run);
+  unlock_name (run);
   return r;
 }
 
@@ -97,7 +136,7 @@ wait_for_daemon (pid_t pid, int fd)
 }
 
 static int
-serve_as_daemon (const struct run *run)
+serve_as_daemon (struct run *run)
 {
   int fds[2];
   pid_t pid = -1;
@@ -110,6 +149,8 @@ serve_as_daemon (const struct run *run)
   }
   if (pid > 0) {
     close (fds[1]);
+    close (run->lock_fd); /* the daemon has it, too */
+    run->lock_fd = -1;
     return wait_for_daemon (pid, fds[0]);
   }
   close (fds[0]);
@@ -120,6 +161,7 @@ serve_as_daemon (const struct run *run)
 static void
 clear (struct run *run)
 {
+  unlock_name (run);
   uri_free (&run->source);
   destination_clear (&run->destination);
   json_decref (run->identity);
@@ -133,6 +175,7 @@ clear (struct run *run)
   free (run->socket);
   free (run->record);
   free (run->log);
+  free (run->lock);
   free (run->uri);
   free (run->nbdkit);
   free (run->filter);
@@ -142,7 +185,7 @@ clear (struct run *run)
 int
 verb_run (int argc, char **argv)
 {
-  struct run run = { .log_fd = -1 };
+  struct run run = { .lock_fd = -1, .log_fd = -1 };
   int r = run_options (&run, argc, argv);
 
   if (r == 0) {

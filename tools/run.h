@@ -42,13 +42,15 @@ struct run {
   char *name;
   char *directory; /* of all that follow but for the bitmap's */
   char *bitmap, *identity_path;
-  char *control, *socket, *record, *log;
+  char *control, *socket, *record, *log, *lock;
   char *uri; /* of the disk */
   char *nbdkit, *filter, *plugin;
   bool plugin_is_uring;
   json_t *identity;
   bool resuming; /* there is a bitmap file */
   bool created;  /* we have made the destination */
+  bool recorded; /* we have written which destination it is */
+  int lock_fd;   /* see lock_name; or -1 */
   int log_fd;    /* of a daemon, or -1 */
 };
 

@@ -71,7 +71,7 @@ stop (const struct instance *i, struct talk *t, double seconds)
   if (r == 0 &&
       (!wait_for_end (server, seconds) || !wait_for_end (starter, seconds))) {
     complain (
-      "%s: everything is committed, but it waits until its clients have "
+      "%s: it still makes its last commit, or waits until its clients have "
       "hung up; disconnect them, or kill process %d, and what they have "
       "not flushed may be lost",
       i->name, (int) pid);

@@ -58,6 +58,9 @@ talk_connect (struct talk *t, const char *path)
                    "%s: no server runs there any more; start it again with "
                    "\"nbdclone run\", it goes on where it was",
                    path);
+  if (errno == EPROTOTYPE || errno == EAGAIN)
+    return failed (t, EXIT_FAILURE, "%s: this is no control socket of ours",
+                   path);
   if (errno == EACCES)
     return failed (t, EXIT_NO_SERVER,
                    "%s: %s; only root and the user who runs the server may",

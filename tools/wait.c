@@ -142,7 +142,9 @@ print_event (const json_t *line, struct progress *p)
   char text[PROGRESS_TEXT_MAX], when[32];
   struct tm tm;
 
-  strftime (when, sizeof when, "%F %T", localtime_r (&seconds, &tm));
+  if (event == NULL || localtime_r (&seconds, &tm) == NULL)
+    return; /* no server of ours says that */
+  strftime (when, sizeof when, "%F %T", &tm);
   printf ("%s %s", when, event);
   if (strcmp (event, "progress") == 0) {
     progress_update (p, data);
