@@ -408,7 +408,8 @@ hydrate_request (struct hydrate *h, struct regions r, bool ahead)
   h->queue[(h->queue_first + h->queue_count) % HYDRATE_QUEUE_MAX] =
     (struct hydrate_wish){ r, ahead };
   h->queue_count++;
-  pthread_cond_signal (&h->wake);
+  /* To all: one may be waiting between two pieces of a large region. */
+  pthread_cond_broadcast (&h->wake);
   return true;
 }
 

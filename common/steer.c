@@ -13,10 +13,11 @@
 static enum engine_state
 state_of (struct engine *e)
 {
-  if (clone_complete (&e->clone))
-    return ENGINE_COMPLETE;
+  /* Also of what was complete before (P5). */
   if (commit_failed (&e->clone.commit))
     return ENGINE_FAILED;
+  if (clone_complete (&e->clone))
+    return ENGINE_COMPLETE;
   return hydrate_is_sweeping (&e->hydrate) ? ENGINE_HYDRATING : ENGINE_PAUSED;
 }
 
@@ -50,7 +51,7 @@ engine_look (struct engine *e, struct engine_status *s)
   s->committed =
     atomic_load_explicit (&c->commit.durable, memory_order_acquire);
   s->hydrated = bitmap_count (c->bitmap);
-  if (s->state == ENGINE_COMPLETE)
+  if (clone_complete (c))
     s->committed = s->hydrated;
 }
 

@@ -316,6 +316,7 @@ sweep_take (struct hydrate *h, struct work *work)
     /* One round, in which whatever works again is copied. */
     h->unpark_us = 0;
     h->failed_rounds = MAX_FAILED_ROUNDS - 1;
+    h->pause_until_us = c->clock->now_us (c->clock) + BREATH_US;
     begin_round (h);
   }
   return false;

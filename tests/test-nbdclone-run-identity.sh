@@ -58,3 +58,18 @@ refuse 1 "belongs to $tmp/copy" run "$source_uri" "$tmp/copy"
 # A record that cannot be read is not taken for none.
 echo '{"device":' >"$id"
 refuse 1 'no record of a destination' run "$source_uri" "$tmp/copy"
+
+# Nor is no record at all a permission: nothing says what the bitmap belongs to.
+rm "$id"
+refuse 1 "is not there, so nothing says" run "$source_uri" "$tmp/copy"
+nbdclone run --exit-when-complete --moved "$source_uri" "$tmp/copy" >/dev/null
+nbdclone run --exit-when-complete "$source_uri" "$tmp/copy" >/dev/null
+
+# What follows "--" cannot name another destination than the one that was looked
+# at.
+make_garbage "$tmp/victim" 3000000
+before=$(summary "$tmp/victim")
+nbdclone run --exit-when-complete "$source_uri" "$tmp/new" -- \
+         "file=$tmp/victim" >/dev/null
+test "$(summary "$tmp/victim")" = "$before" || fail "it was written to"
+expect_same "$tmp/src" "$tmp/new"

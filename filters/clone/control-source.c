@@ -140,7 +140,8 @@ switch_begin (struct control *c, const char *value, char *why, size_t why_size)
 {
   struct uri uri;
 
-  if (c->setup->source == NULL || c->view.status.state == ENGINE_COMPLETE)
+  if (c->setup->source == NULL ||
+      c->view.status.hydrated == c->view.status.regions)
     snprintf (why, why_size, "the clone is complete and needs no source");
   else if (c->search)
     snprintf (why, why_size,

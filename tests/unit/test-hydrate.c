@@ -335,6 +335,26 @@ START_TEST (bad_region_that_becomes_good)
 }
 END_TEST
 
+/* By the only thread that there is, too. */
+START_TEST (parked_region_is_tried_again)
+{
+  struct sim_fault bad = {
+    .ops = SIM_READ, .offset = 77 * R, .length = 1, .err = EIO
+  };
+  const struct rig_options o = { .hydration = true, .threshold = 1 };
+  struct rig rig;
+
+  rig_init (&rig, &o);
+  sim_add_fault (&rig.source.device, &bad);
+  rig_start (&rig);
+  rig_pass_time_until (&rig, parked (&rig) > 0);
+  sim_release (&rig.source.device, &bad, 0);
+  wait_complete (&rig);
+  ck_assert (rig_stores_source (&rig, 0, SIZE));
+  end (&rig);
+}
+END_TEST
+
 START_TEST (read_tries_a_parked_region_again)
 {
   struct sim_fault bad = {
@@ -705,6 +725,7 @@ main (void)
   tcase_add_loop_test (t, source_that_cannot_tell_its_extents, 0, 2);
   tcase_add_test (t, bad_region_is_left_out_and_parked);
   tcase_add_test (t, bad_region_that_becomes_good);
+  tcase_add_test (s.tests, parked_region_is_tried_again);
   tcase_add_test (t, read_tries_a_parked_region_again);
   tcase_add_test (t, pauses_grow);
   tcase_add_test (t, source_that_is_away_is_waited_for);

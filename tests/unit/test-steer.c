@@ -113,6 +113,27 @@ START_TEST (failed_flush_is_seen)
 }
 END_TEST
 
+/* P5, also when the clone is complete. */
+START_TEST (failed_flush_of_what_is_complete_is_seen)
+{
+  const struct rig_options options = { .hydration = true };
+  struct sim_fault fault = { .ops = SIM_FLUSH, .times = 1, .err = EIO };
+  struct rig rig;
+
+  rig_init (&rig, &options);
+  rig_start (&rig);
+  rig_pass_time_until (&rig, engine_is_complete (rig.engine));
+  ck_assert_int_eq (look (&rig).state, ENGINE_COMPLETE);
+  sim_add_fault (&rig.destination.device, &fault);
+  ck_assert_int_eq (rig_write (&rig, 0x81, 0, R), 0);
+  ck_assert_int_eq (rig_flush (&rig), EIO);
+  ck_assert_int_eq (look (&rig).state, ENGINE_FAILED);
+  ck_assert_uint_eq (look (&rig).committed, look (&rig).regions);
+  rig_stop (&rig);
+  rig_destroy (&rig);
+}
+END_TEST
+
 START_TEST (hydrates_what_is_asked_for)
 {
   const struct rig_options options = { .disk_size = SIZE + 2 * R };
@@ -189,6 +210,7 @@ main (void)
   tcase_add_test (s.tests, looking_tells_and_changes_nothing);
   tcase_add_test (s.tests, paused_and_resumed_until_complete);
   tcase_add_test (s.tests, failed_flush_is_seen);
+  tcase_add_test (s.tests, failed_flush_of_what_is_complete_is_seen);
   tcase_add_test (s.tests, hydrates_what_is_asked_for);
   tcase_add_test (s.tests, too_much_that_is_asked_for_is_refused);
   tcase_add_test (s.tests, limits_are_changed);
