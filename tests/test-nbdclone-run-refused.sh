@@ -61,6 +61,17 @@ refuse_run 1 'a file or a block device, and this is neither' \
 refuse_run 1 'its directory: No such file' "$source_uri" "$tmp/none/new"
 refuse_run 1 'there is something that is not a socket' --socket "$tmp/full" \
            "$source_uri" "$tmp/new"
+python -c 'import signal, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+signal.pause()' "$tmp/datagrams" &
+other=$!
+daemons+=("$other")
+wait_until test -S "$tmp/datagrams"
+refuse_run 1 'datagrams: something else uses it' --socket "$tmp/datagrams" \
+           "$source_uri" "$tmp/new"
+kill $other
+rm "$tmp/datagrams"
 refuse_run 1 'another server listens there' --socket "$tmp/source.sock" \
            "$source_uri" "$tmp/new"
 

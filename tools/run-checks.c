@@ -205,7 +205,7 @@ check_socket (const struct run *run)
   }
   r = talk_connect (&t, run->socket);
   talk_end (&t);
-  if (r != 0 && r != EXIT_NO_SERVER) {
+  if (r != 0 && !t.dead) {
     complain ("--socket %s: something else uses it (%s); give another path",
               run->socket, t.error);
     return EXIT_FAILURE;

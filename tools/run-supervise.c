@@ -37,6 +37,7 @@
 #define RECONNECT_MS 1000
 #define PATIENCE_US UINT64_C (2000000) /* until we say why it does not end */
 #define LINE_SIZE 4096
+#define READS_MAX 64 /* more than a pipe holds, in any case */
 
 struct supervisor {
   const struct run *run;
@@ -96,9 +97,11 @@ pass_on (struct supervisor *s, bool all)
 static void
 read_output (struct supervisor *s)
 {
-  ssize_t n;
+  ssize_t n = 1;
+  unsigned i;
 
-  for (;;) {
+  /* It may print faster than that: signals and clients have their turn. */
+  for (i = 0; i < READS_MAX; ++i) {
     n = read (s->output_fd, s->line + s->length, LINE_SIZE - 1 - s->length);
     if (n <= 0)
       break;
@@ -284,6 +287,11 @@ result_of (const struct supervisor *s)
   const char *name = s->run->name;
   const bool complete = strcmp (s->watch.progress.state, "complete") == 0;
 
+  if (WIFSIGNALED (s->status) && WTERMSIG (s->status) == SIGTERM &&
+      s->stops > 0 && !s->served) {
+    note ("%s: stopped while it was starting", name);
+    return 0;
+  }
   if (WIFSIGNALED (s->status)) {
     complain ("%s: nbdkit was ended by signal %d (%s); %s", name,
               WTERMSIG (s->status), strsignal (WTERMSIG (s->status)), again);
@@ -312,7 +320,7 @@ remove_dead (const char *path)
 
   if (lstat (path, &st) == -1 || !S_ISSOCK (st.st_mode))
     return;
-  if (talk_connect (&t, path) == EXIT_NO_SERVER)
+  if (talk_connect (&t, path) != 0 && t.dead)
     unlink (path);
   talk_end (&t);
 }

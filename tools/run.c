@@ -130,7 +130,8 @@ wait_for_daemon (pid_t pid, int fd)
 
   if (read (fd, &byte, 1) == 1)
     return 0;
-  if (waitpid (pid, &status, 0) == pid && WIFEXITED (status))
+  if (waitpid (pid, &status, 0) == pid && WIFEXITED (status) &&
+      WEXITSTATUS (status) != 0)
     return WEXITSTATUS (status);
   return EXIT_FAILURE;
 }

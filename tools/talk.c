@@ -53,13 +53,11 @@ talk_connect (struct talk *t, const char *path)
     return failed (t, EXIT_FAILURE, "socket: %s", strerror (errno));
   if (connect (t->fd, (struct sockaddr *) &address, sizeof address) == 0)
     return 0;
-  if (errno == ECONNREFUSED)
+  t->dead = errno == ECONNREFUSED;
+  if (t->dead)
     return failed (t, EXIT_NO_SERVER,
                    "%s: no server runs there any more; start it again with "
                    "\"nbdclone run\", it goes on where it was",
-                   path);
-  if (errno == EPROTOTYPE || errno == EAGAIN)
-    return failed (t, EXIT_FAILURE, "%s: this is no control socket of ours",
                    path);
   if (errno == EACCES)
     return failed (t, EXIT_NO_SERVER,
@@ -242,6 +240,9 @@ talk_ask (struct talk *t, const char *execute, json_t *arguments,
       json_decref (answer);
       if (!is_event)
         break;
+      if (left_ms (end_us) == 0) /* it need not be done with its events ever */
+        return failed (t, EXIT_TIMED_OUT,
+                       "%s: the server has not answered in time", t->path);
     }
   }
   return r;

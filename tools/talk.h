@@ -10,6 +10,7 @@
 #ifndef NBDCLONE_TALK_H
 #define NBDCLONE_TALK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -20,6 +21,7 @@
 struct talk {
   const char *path;
   int fd;
+  bool dead; /* it is the socket of a server that does not run any more */
   char *buf; /* what has come and has not been a line yet */
   size_t length, size;
   char error[512];
