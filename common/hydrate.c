@@ -445,6 +445,16 @@ hydrate_set (struct hydrate *h, unsigned threshold, uint32_t batch,
 }
 
 void
+hydrate_source_changed (struct hydrate *h)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&h->lock);
+  h->map_useless = false;
+  if (h->unpark_us)
+    h->unpark_us = h->clone->clock->now_us (h->clone->clock);
+  pthread_cond_broadcast (&h->wake);
+}
+
+void
 hydrate_look (struct hydrate *h, struct hydrate_status *s)
 {
   const uint64_t missing =

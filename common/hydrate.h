@@ -103,6 +103,11 @@ extern bool hydrate_is_sweeping (const struct hydrate *);
 extern int hydrate_set (struct hydrate *, unsigned threshold, uint32_t batch,
                         uint64_t rate);
 
+/* The source is another server now: what the old one could not do says nothing
+ * any more.
+ */
+extern void hydrate_source_changed (struct hydrate *);
+
 /* What it does now. */
 struct hydrate_status {
   unsigned threshold;

@@ -61,6 +61,12 @@ engine_pause (struct engine *e, bool pause)
   hydrate_sweep (&e->hydrate, !pause);
 }
 
+void
+engine_source_changed (struct engine *e)
+{
+  hydrate_source_changed (&e->hydrate);
+}
+
 int
 engine_set_limits (struct engine *e, const struct engine_limits *limits)
 {

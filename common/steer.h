@@ -49,6 +49,9 @@ extern void engine_look (struct engine *, struct engine_status *);
 /* Pause and resume what is copied before anybody needs it. */
 extern void engine_pause (struct engine *, bool pause);
 
+/* The source is another server now. */
+extern void engine_source_changed (struct engine *);
+
 /* Takes effect at once, but for copies in flight.  0, or an error number. */
 extern int engine_set_limits (struct engine *, const struct engine_limits *);
 

@@ -173,6 +173,7 @@ put_in_force (struct control *c, struct search *s, char *why, size_t why_size)
                                : strerror (err));
     return;
   }
+  engine_source_changed (c->engine);
   log_info ("source %s: from now on it is %s", c->view.shown, s->uri.shown);
   free (c->shown);
   c->shown = s->uri.shown;

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "rig.h"
+#include "steer.h"
 #include "testing.h"
 
 #define R UINT64_C (4096) /* a region */
@@ -351,6 +352,30 @@ START_TEST (parked_region_is_tried_again)
   sim_release (&rig.source.device, &bad, 0);
   wait_complete (&rig);
   ck_assert (rig_stores_source (&rig, 0, SIZE));
+  end (&rig);
+}
+END_TEST
+
+/* Another server need not wait for that. */
+START_TEST (parked_region_is_asked_of_another_server)
+{
+  struct sim_fault bad = {
+    .ops = SIM_READ, .offset = 77 * R, .length = 1, .err = EIO
+  };
+  struct rig rig;
+  uint64_t parked_us;
+
+  rig_init (&rig, &sweeping);
+  sim_add_fault (&rig.source.device, &bad);
+  rig_start (&rig);
+  rig_pass_time_until (&rig, parked (&rig) > 0);
+  parked_us = rig.clock.clock.now_us (&rig.clock.clock);
+  sim_release (&rig.source.device, &bad, 0);
+  engine_source_changed (rig.engine);
+  wait_for (engine_is_complete (rig.engine) ||
+            (sim_clock_skip (&rig.clock, 10000), false));
+  ck_assert_uint_lt (rig.clock.clock.now_us (&rig.clock.clock),
+                     parked_us + 100000000);
   end (&rig);
 }
 END_TEST
@@ -726,6 +751,7 @@ main (void)
   tcase_add_test (t, bad_region_is_left_out_and_parked);
   tcase_add_test (t, bad_region_that_becomes_good);
   tcase_add_test (s.tests, parked_region_is_tried_again);
+  tcase_add_test (s.tests, parked_region_is_asked_of_another_server);
   tcase_add_test (t, read_tries_a_parked_region_again);
   tcase_add_test (t, pauses_grow);
   tcase_add_test (t, source_that_is_away_is_waited_for);
