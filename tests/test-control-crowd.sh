@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # More clients of the control socket than there is room for: the 257th is told
-# so, and when no file can be opened any more, who comes waits until one can.
+# so, and when no file can be opened any more (also when the limit falls below
+# what is open), who comes waits until one can.
 # Who was there before does not notice.
 
 # shellcheck source-path=SCRIPTDIR source=functions.sh
@@ -19,6 +20,9 @@ def processor_time(pid):
 clone = int(sys.argv[1])
 c = Control()
 c.ask("wait")                   # no files are opened any more
+# The lowest number that is free is one too many.
+files = {int(fd) for fd in os.listdir("/proc/%d/fd" % clone)}
+free = min(set(range(300)) - files)
 crowd = [Control() for _ in range(255)]
 for one in crowd:
     one.ask("status")
@@ -26,15 +30,15 @@ late = Control()
 expect("class", late.receive()["error"]["class"], "GenericError")
 expect("hung up", late.receive(), None)
 expect("who was there", c.ask("status")["state"], "complete")
+
+# They go and the limit falls before the clone has seen either.
+limits = resource.prlimit(clone, resource.RLIMIT_NOFILE)
+os.kill(clone, signal.SIGSTOP)
 for one in crowd:
     one.close()
-
-# The lowest number that is free is one too many.
-files = lambda: {int(fd) for fd in os.listdir("/proc/%d/fd" % clone)}
-wait_for(lambda: len(files()) < 200, "they are gone")
-free = min(set(range(300)) - files())
-limits = resource.prlimit(clone, resource.RLIMIT_NOFILE)
 resource.prlimit(clone, resource.RLIMIT_NOFILE, (free, limits[1]))
+os.kill(clone, signal.SIGCONT)
+expect("who was there", c.ask("status")["state"], "complete")
 late = Control()
 late.begin("status")
 for i in range(20):

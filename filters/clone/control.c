@@ -219,8 +219,11 @@ wait_for_something (struct control *c, struct pollfd *fds, bool may_accept)
   }
   if (poll (fds, POLL_CLIENTS + c->n_clients,
             is_listened_to (c) || !may_accept ? LISTENED_MS : 1000) == -1)
+    /* No look is worth less than a look in vain: when the limit of open files
+     * is below what is polled (EINVAL), those who have gone must be found.
+     */
     for (i = 0; i < POLL_CLIENTS + c->n_clients; ++i)
-      fds[i].revents = 0;
+      fds[i].revents = i < POLL_CLIENTS ? 0 : fds[i].events;
   return c->n_clients;
 }
 
