@@ -88,7 +88,7 @@ fetch_finish (struct clone *c, struct fetch *f)
 
   if (!f->started)
     return f->err ? EIO : 0; /* not to be taken for the source's absence */
-  err = source_finish (&f->wait);
+  err = source_finish (c->source, &f->wait);
   if (err == 0)
     atomic_fetch_add_explicit (&c->bytes_fetched, f->wait.request.length,
                                memory_order_relaxed);
@@ -228,7 +228,7 @@ next_extent (struct clone *c, struct pieces *p, uint64_t at, uint64_t end)
 
       source_start_extents (c->source, &wait, p->extents, PIECES_EXTENTS, true,
                             last - at, at);
-      switch (source_finish (&wait)) {
+      switch (source_finish (c->source, &wait)) {
       case 0:
         p->count = wait.request.n_extents;
         break;

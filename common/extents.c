@@ -115,7 +115,7 @@ ask_source (struct engine *e, struct answer *a)
     a->end = s->size;
   source_start_extents (s, &wait, extents, a->one ? 1 : SOURCE_EXTENTS_MAX,
                         false, a->end - a->at, a->at);
-  err = source_finish (&wait);
+  err = source_finish (s, &wait);
   if (err || is_absurd (extents, wait.request.n_extents, a->end - a->at)) {
     a->source_away = true;
     tell_data (a);

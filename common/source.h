@@ -36,6 +36,13 @@ struct source_ops {
    * not beyond the range, consecutive.  EOPNOTSUPP if the source cannot say.
    */
   void (*extents) (struct source *, struct source_request *);
+
+  /* The caller is going to wait for this request of his, and nothing else, until
+   * it is done: now he may do some of the source's work, and spare a thread of
+   * the source to be woken for it.  Returns when it is done, or when somebody
+   * else is going to see to it.  May be NULL.
+   */
+  void (*help) (struct source *, struct source_request *);
 };
 
 /* A request belongs to the caller, who sets the first part, until done () is
@@ -58,8 +65,11 @@ struct source_request {
   void *opaque; /* the caller's */
   int error;    /* out */
 
-  atomic_uint unfinished; /* the source's own: commands to come */
-  atomic_int failure;     /* the source's own */
+  /* The source's own. */
+  atomic_uint unfinished; /* commands to come */
+  atomic_int failure;
+  void *connection; /* where the last command was sent */
+  bool alone;       /* the caller does not help, or does not any more */
 };
 
 /* A request with somebody who waits for it. */
@@ -95,8 +105,10 @@ source_start_extents (struct source *s, struct source_wait *w,
 
 /* Wait for what was started; returns its error. */
 static inline int
-source_finish (struct source_wait *w)
+source_finish (struct source *s, struct source_wait *w)
 {
+  if (s->ops->help)
+    s->ops->help (s, &w->request);
   while (sem_wait (&w->ended) == -1)
     continue;
   sem_destroy (&w->ended);

@@ -339,7 +339,7 @@ sweep_ask_extents (struct hydrate *h, uint64_t offset)
   if (extents) {
     source_start_extents (s, &wait, extents, MAP_ANSWER_MAX, true, length,
                           offset);
-    err = source_finish (&wait);
+    err = source_finish (s, &wait);
     n = wait.request.n_extents;
     for (i = 0; err == 0 && i < n; ++i)
       said += extents[i].length;

@@ -19,6 +19,15 @@
 #include "nbd-handle.h"
 #include "uri.h"
 
+void
+wake_fd_reset (int wake_fd)
+{
+  uint64_t count;
+  const ssize_t n = read (wake_fd, &count, sizeof count);
+
+  assert (n != -1 || errno == EAGAIN);
+}
+
 int
 nbd_handle_poll (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
                  uint64_t *heard_us)
@@ -41,12 +50,8 @@ nbd_handle_poll (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
 
   if (poll (fds, 2, timeout_ms) == -1)
     return 0;
-  if (fds[1].revents & POLLIN) {
-    uint64_t count;
-    const ssize_t n = read (wake_fd, &count, sizeof count);
-
-    assert (n != -1 || errno == EAGAIN);
-  }
+  if (fds[1].revents & POLLIN)
+    wake_fd_reset (wake_fd);
   if ((direction & LIBNBD_AIO_DIRECTION_READ) &&
       (fds[0].revents & (POLLIN | POLLHUP | POLLERR))) {
     *heard_us = system_clock.now_us (&system_clock);
@@ -58,6 +63,20 @@ nbd_handle_poll (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
   if (fds[0].revents & POLLNVAL)
     return -1;
   return 0;
+}
+
+bool
+nbd_handle_serve (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
+                  uint64_t *heard_us, char *why, size_t why_size)
+{
+  const char *message = NULL;
+
+  if (nbd_handle_poll (nbd, wake_fd, until_us, heard_us) == -1)
+    message = nbd_get_error ();
+  else if (!nbd_aio_is_dead (nbd) && !nbd_aio_is_closed (nbd))
+    return true;
+  snprintf (why, why_size, "%s", message ? message : "connection closed");
+  return false;
 }
 
 /* Take over libnbd's message, in which there may be the URI, with what is secret

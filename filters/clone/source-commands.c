@@ -49,14 +49,26 @@ list_remove (struct list *l, struct command *c)
     l->last = c->prev;
 }
 
-void
-wake (struct connection *conn)
+static void
+interrupt (int wake_fd)
 {
   const uint64_t one = 1;
-  const ssize_t n = write (conn->wake_fd, &one, sizeof one);
+  const ssize_t n = write (wake_fd, &one, sizeof one);
 
   /* It can fail only if the counter is full, and then it is awake. */
   assert (n != -1 || errno == EAGAIN);
+}
+
+void
+wake (struct connection *conn)
+{
+  interrupt (conn->wake_fd);
+}
+
+void
+wake_helper (struct connection *conn)
+{
+  interrupt (conn->leave_fd);
 }
 
 /* One of the parts that a request waits for has ended. */
@@ -108,6 +120,7 @@ static void
 put_on (struct connection *conn, struct command *c)
 {
   c->connection = conn;
+  c->request->connection = conn;
   list_add (&conn->in_flight, c);
   conn->n_in_flight++;
   conn->load += load_of (c);
@@ -328,7 +341,7 @@ static void
 issue (struct nbd_source *src, struct command *c)
 {
   struct connection *conn;
-  bool refused, dead, unfit = false;
+  bool refused, dead, unfit = false, unread = false;
   int err = ESHUTDOWN;
 
   pthread_mutex_lock (&src->lock);
@@ -343,6 +356,7 @@ issue (struct nbd_source *src, struct command *c)
     put_on (conn, c);
     c->issued_us = now_us ();
     conn->issuers++;
+    unread = needs_thread (conn, c);
   }
   else if (!conn && !src->stopped) {
     let_wait (src, c);
@@ -365,7 +379,8 @@ issue (struct nbd_source *src, struct command *c)
   refused = call_libnbd (conn, c) == -1;
   dead =
     refused && (nbd_aio_is_dead (conn->nbd) || nbd_aio_is_closed (conn->nbd));
-  if (dead || (nbd_aio_get_direction (conn->nbd) & LIBNBD_AIO_DIRECTION_WRITE))
+  if (dead || unread ||
+      (nbd_aio_get_direction (conn->nbd) & LIBNBD_AIO_DIRECTION_WRITE))
     wake (conn);
 
   pthread_mutex_lock (&src->lock);
@@ -562,4 +577,5 @@ nbd_source_extents (struct source *s, struct source_request *r)
 const struct source_ops nbd_source_ops = {
   .read = nbd_source_read,
   .extents = nbd_source_extents,
+  .help = nbd_source_help,
 };

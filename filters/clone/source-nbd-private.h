@@ -14,6 +14,8 @@
 #include "gaps.h"
 #include "source-nbd.h"
 
+#define TICK_US UINT64_C (250000) /* how often timeouts are looked at */
+
 struct command {
   struct source_request *request;
   struct command *next, *prev;   /* in the list of its place */
@@ -53,6 +55,7 @@ struct connection {
   pthread_t thread;
   bool has_thread;
   int wake_fd;            /* an eventfd that interrupts its poll */
+  int leave_fd;           /* the same for who helps */
   struct nbd_handle *nbd; /* the thread's; others while they issue */
   struct server *server;  /* the thread's; what it uses of it, or NULL */
 
@@ -67,6 +70,11 @@ struct connection {
   uint64_t answered_us; /* the latest issued_us that was answered */
   bool hang_up;         /* the server says that it is shutting down */
   bool was_up;          /* ever */
+  bool watched;         /* its thread polls the socket, not only wake_fd */
+  bool helped;          /* somebody else does */
+  bool leave;           /* he has to go: it is going to be closed */
+  bool broken;          /* he has found it to be, and */
+  char broken_why[256];
 };
 
 struct nbd_source {
@@ -116,8 +124,9 @@ extern const struct source_ops nbd_source_ops;
 extern void list_add (struct list *, struct command *);
 extern void list_remove (struct list *, struct command *);
 
-/* Interrupt the poll of the connection's thread. */
+/* Interrupt the poll of the connection's thread, or of who helps. */
 extern void wake (struct connection *);
+extern void wake_helper (struct connection *);
 
 /* End commands that are in no other list, with an error or 0. */
 extern void finish_list (struct list *, int err);
@@ -161,6 +170,14 @@ extern void let_wait (struct nbd_source *, struct command *);
  * queue behind it.  Under lock.
  */
 extern struct connection *choose (struct nbd_source *, bool urgent);
+
+/* source-help.c: struct source_ops. */
+extern void nbd_source_help (struct source *, struct source_request *);
+
+/* A command has been sent there: has its thread to be woken to read the reply?
+ * Under lock.
+ */
+extern bool needs_thread (const struct connection *, const struct command *);
 
 /* Issue what is waiting.  What cannot be issued waits again. */
 extern void issue_waiting (struct nbd_source *);

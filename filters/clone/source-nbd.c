@@ -39,6 +39,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,7 +59,6 @@
 #define BACKOFF_MIN_US UINT64_C (100000)
 #define BACKOFF_MAX_US UINT64_C (5000000)
 #define TELL_US UINT64_C (10000000) /* how often the log tells of a loss */
-#define TICK_US UINT64_C (250000)   /* how often timeouts are looked at */
 #define COMMAND_MAX (UINT32_C (32) << 20) /* what any server takes */
 
 /* When stopped, or switched, so long is waited for what is in flight.  It spares
@@ -117,6 +117,13 @@ server_leave (struct server *server)
   free (server);
 }
 
+static void
+close_fd (int fd)
+{
+  if (fd != -1)
+    close (fd);
+}
+
 /* Is a connection not wanted any more? */
 static bool
 is_unwanted (void *opaque)
@@ -169,7 +176,7 @@ go_up (struct connection *conn, struct nbd_handle *nbd)
   conn->nbd = nbd;
   conn->state = UP;
   conn->heard_us = conn->replied_us = conn->answered_us = 0;
-  conn->hang_up = false;
+  conn->hang_up = conn->leave = conn->broken = false;
   src->block_min = min > 1 ? (uint32_t) min : 1;
   src->block_max = COMMAND_MAX;
   if (max > 0 && max < COMMAND_MAX && max >= min)
@@ -234,6 +241,10 @@ should_end (struct connection *conn, uint64_t heard_us, uint64_t *next_look_us,
     snprintf (why, why_size, "it is shutting down");
     return true;
   }
+  if (conn->broken) {
+    snprintf (why, why_size, "%s", conn->broken_why);
+    return true;
+  }
   if (is_outdated (conn)) {
     snprintf (why, why_size, "another server was asked for");
     return conn->n_in_flight == 0 || now >= src->switched_us + DRAIN_US;
@@ -248,6 +259,37 @@ should_end (struct connection *conn, uint64_t heard_us, uint64_t *next_look_us,
   return true;
 }
 
+static void
+sleep_until_woken (int wake_fd)
+{
+  struct pollfd fd = { .fd = wake_fd, .events = POLLIN };
+
+  (void) poll (&fd, 1, TICK_US / 1000);
+  wake_fd_reset (wake_fd);
+}
+
+/* What a connection's thread does next.  While there are replies to come that
+ * nobody else reads, it waits for them; otherwise it has a look at the socket now
+ * and then, to see whether the server has hung up.
+ */
+enum turn { SLEEP, GLANCE, WATCH };
+
+static enum turn
+next_turn (struct connection *conn, enum turn last)
+{
+  enum turn turn = SLEEP;
+
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&conn->src->lock);
+  if (!conn->helped) {
+    if (conn->n_in_flight > 0)
+      turn = WATCH;
+    else if (last == SLEEP)
+      turn = GLANCE;
+  }
+  conn->watched = turn != SLEEP;
+  return turn;
+}
+
 /* Serve an open connection until it ends; says why. */
 static void
 serve (struct connection *conn, char *why, size_t why_size)
@@ -255,19 +297,17 @@ serve (struct connection *conn, char *why, size_t why_size)
   struct nbd_handle *nbd = conn->nbd;
   uint64_t next_look_us = 0;
   uint64_t heard_us = 0;
+  enum turn turn = WATCH;
 
   while (!should_end (conn, heard_us, &next_look_us, why, why_size)) {
-    if (nbd_handle_poll (nbd, conn->wake_fd, now_us () + TICK_US, &heard_us) ==
-        -1) {
-      const char *message = nbd_get_error ();
-
-      snprintf (why, why_size, "%s", message ? message : "connection closed");
+    turn = next_turn (conn, turn);
+    heard_us = 0;
+    if (turn == SLEEP)
+      sleep_until_woken (conn->wake_fd);
+    else if (!nbd_handle_serve (nbd, conn->wake_fd,
+                                turn == WATCH ? now_us () + TICK_US : 0,
+                                &heard_us, why, why_size))
       return;
-    }
-    if (nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd)) {
-      snprintf (why, why_size, "connection closed");
-      return;
-    }
   }
 }
 
@@ -281,6 +321,10 @@ go_down (struct connection *conn, const char *why)
 
   pthread_mutex_lock (&src->lock);
   conn->state = CLOSING;
+  conn->leave = true;
+  conn->watched = false;
+  if (conn->helped)
+    wake_helper (conn);
   while (conn->issuers > 0)
     pthread_cond_wait (&src->idle, &src->lock);
   pthread_mutex_unlock (&src->lock);
@@ -481,9 +525,10 @@ source_nbd_start (const struct source_nbd_config *config)
     conn->src = src;
     conn->number = i;
     conn->wake_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (conn->wake_fd == -1)
-      goto err;
+    conn->leave_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
     src->n_connections++;
+    if (conn->wake_fd == -1 || conn->leave_fd == -1)
+      goto err;
   }
   errno = pthread_create (&src->monitor, NULL, monitor_thread, src);
   if (errno)
@@ -599,7 +644,8 @@ source_nbd_free (struct source *s)
      */
     return;
   for (i = 0; i < src->n_connections; ++i) {
-    close (src->connections[i].wake_fd);
+    close_fd (src->connections[i].wake_fd);
+    close_fd (src->connections[i].leave_fd);
     server_leave (src->connections[i].server);
   }
   free (src->connections);
