@@ -270,8 +270,12 @@ engine_read (struct engine *e, void *buf, uint32_t length, uint64_t offset,
   const struct run run = run_at (e, offset, length);
   int r;
 
-  if (run.hydrated && run.length == length)
+  if (run.hydrated && run.length == length) {
+    const uint64_t began_us = hydrate_client_begins (&e->hydrate, length);
+
     r = d->ops->read (d, buf, length, offset, err);
+    hydrate_client_ends (&e->hydrate, began_us);
+  }
   else {
     read_ahead (e, length, offset);
     r = read_mixed (e, buf, length, offset, err);
@@ -508,10 +512,14 @@ change_range (struct engine *e, const struct change *change, uint32_t length,
     int r;
 
     if (run.hydrated) {
+      uint64_t began_us;
+
       if (change->kind != CHANGE_WRITE)
         run.length = min64 (run.length, CHANGE_MAX);
+      began_us = hydrate_client_begins (&e->hydrate, run.length);
       r = store_hydrated (&e->clone, &rest, offset + done,
                           (uint32_t) run.length, err);
+      hydrate_client_ends (&e->hydrate, began_us);
     }
     else
       r = change_missing (e, &rest, offset + done, run.length, err);

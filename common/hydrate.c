@@ -29,6 +29,13 @@
 #include "store.h"
 #include "sweep.h"
 
+#define LOOK_US UINT64_C (5000)
+
+/* What fills the line is divided by this at most for the sake of clients on
+ * hydrated regions, so that a long line is never left empty.
+ */
+#define LEAST_PART 8
+
 int
 hydrate_init (struct hydrate *h, struct clone *clone, unsigned threshold,
               uint64_t rate, bool sweeping)
@@ -42,6 +49,7 @@ hydrate_init (struct hydrate *h, struct clone *clone, unsigned threshold,
   };
   pthread_mutex_init (&h->lock, NULL);
   clock_cond_init (&h->wake);
+  courtesy_init (&h->courtesy);
   pace_init (&h->pace, COPIES * (uint64_t) clone->batch,
              threshold * (uint64_t) clone->batch);
   h->threads = calloc (HYDRATE_THRESHOLD_MAX, sizeof *h->threads);
@@ -93,9 +101,21 @@ clients_need_it (struct hydrate *h, uint64_t now)
 
 /* May one more copy be in flight? */
 static bool
-has_room (struct hydrate *h, uint64_t now, bool yield)
+has_room (struct hydrate *h, uint64_t now, bool yield, unsigned share)
 {
-  return h->in_flight == 0 || h->in_flight < pace_limit (&h->pace, now, yield);
+  uint64_t limit = pace_limit (&h->pace, now, yield);
+
+  if (share < COURTESY_ALL) {
+    const uint64_t least = pace_line (&h->pace) / LEAST_PART;
+
+    pace_idle (&h->pace, now);
+    if (share == 0)
+      return false;
+    limit = limit / COURTESY_ALL * share;
+    if (limit < least)
+      limit = least;
+  }
+  return h->in_flight == 0 || h->in_flight < limit;
 }
 
 /* Take what is next and there is room for. */
@@ -104,11 +124,12 @@ take (struct hydrate *h, uint64_t now, struct work *work)
 {
   bool taken;
 
-  if (h->n_active >= h->threshold || !has_room (h, now, false))
+  if (h->n_active >= h->threshold || !has_room (h, now, false, COURTESY_ALL))
     return false;
   taken = sweep_take_wish (h, work);
   if (!taken && hydrate_is_sweeping (h)) {
-    if (!has_room (h, now, clients_need_it (h, now)))
+    if (!has_room (h, now, clients_need_it (h, now),
+                   courtesy_share (&h->courtesy, now, h->in_flight == 0)))
       return false;
     taken = sweep_take (h, work);
   }
@@ -204,6 +225,13 @@ next_work (struct hydrate_thread *self, struct work *work)
       if (h->idle > 0 && h->in_flight < h->pace.window)
         pthread_cond_signal (&h->wake);
       return true;
+    }
+    else if (hydrate_is_sweeping (h) && h->courtesy.phase != COURTESY_RUN &&
+             !h->looking) {
+      /* One of those who wait sees to it that the pause ends. */
+      h->looking = true;
+      idle (h, now + LOOK_US);
+      h->looking = false;
     }
     else
       idle (h, idle_until (h, now));
@@ -468,6 +496,26 @@ hydrate_look (struct hydrate *h, struct hydrate_status *s)
     /* Clients may have hydrated some of them since. */
     .parked = h->parked < missing ? h->parked : missing,
   };
+}
+
+uint64_t
+hydrate_client_begins (struct hydrate *h, uint64_t length)
+{
+  struct clock *clock = h->clone->clock;
+
+  if (length > COURTESY_SMALL || !hydrate_is_sweeping (h) ||
+      clone_complete (h->clone))
+    return 0;
+  return clock->now_us (clock);
+}
+
+void
+hydrate_client_ends (struct hydrate *h, uint64_t began_us)
+{
+  struct clock *clock = h->clone->clock;
+
+  if (began_us)
+    courtesy_note (&h->courtesy, clock->now_us (clock) - began_us);
 }
 
 uint64_t

@@ -14,6 +14,7 @@
 
 #include "clone.h"
 #include "copy.h"
+#include "courtesy.h"
 #include "extent-map.h"
 #include "pace.h"
 
@@ -55,6 +56,8 @@ struct hydrate {
   unsigned n_active;  /* threads that copy */
   uint64_t in_flight; /* bytes, of their pieces */
   struct pace pace;
+  struct courtesy courtesy;
+  bool looking;  /* one waits for the end of a pause for its sake */
   unsigned idle; /* threads that wait */
 
   uint64_t cursor;         /* of the sweep, a region */
@@ -116,6 +119,12 @@ struct hydrate_status {
   uint64_t parked;    /* regions */
 };
 extern void hydrate_look (struct hydrate *, struct hydrate_status *);
+
+/* A client's request to hydrated regions, of so many bytes, begins: the time, or
+ * 0 if it is not to be measured; and ends.
+ */
+extern uint64_t hydrate_client_begins (struct hydrate *, uint64_t length);
+extern void hydrate_client_ends (struct hydrate *, uint64_t began_us);
 
 /* A client needs the source now: the background makes room.  Returns the time. */
 extern uint64_t hydrate_yield (struct hydrate *);

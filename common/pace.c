@@ -55,6 +55,17 @@ pace_idle (struct pace *p, uint64_t now_us)
 }
 
 uint64_t
+pace_line (const struct pace *p)
+{
+  const uint64_t shortest = shortest_us (p);
+
+  if (shortest == UINT64_MAX)
+    return 0;
+  return (uint64_t) ((double) p->window * (double) shortest /
+                     (double) (shortest + delay_us (p)));
+}
+
+uint64_t
 pace_limit (struct pace *p, uint64_t now_us, bool yield)
 {
   const uint64_t shortest = shortest_us (p);
@@ -62,8 +73,7 @@ pace_limit (struct pace *p, uint64_t now_us, bool yield)
 
   if (now_us < p->drain_until_us) {
     pace_idle (p, now_us);
-    return (uint64_t) ((double) p->window * (double) shortest /
-                       (double) (shortest + delay_us (p)));
+    return pace_line (p);
   }
   if (shortest != UINT64_MAX)
     slice_us += 3 * shortest;

@@ -54,6 +54,9 @@ extern void pace_bound (struct pace *, uint64_t most);
 /* How many bytes may be in flight now; `yield`: clients need the source. */
 extern uint64_t pace_limit (struct pace *, uint64_t now_us, bool yield);
 
+/* How many bytes fill the line without a queue anywhere. */
+extern uint64_t pace_line (const struct pace *);
+
 /* A copy could begin as far as the window goes, but there is another reason why
  * not: what is measured now says nothing about the line.
  */
