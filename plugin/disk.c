@@ -179,6 +179,17 @@ look_at_file (struct disk *d, const struct stat *st)
   d->rotational = device_is_rotational (major (st->st_dev), minor (st->st_dev));
 }
 
+/* Is it what somebody has looked at before?  Of a device only its number
+ * counts: there may be several nodes for it.
+ */
+static bool
+is_that_file (const struct stat *st, const struct params *p)
+{
+  if (S_ISBLK (st->st_mode))
+    return st->st_rdev == p->device && p->inode == 0;
+  return st->st_dev == p->device && st->st_ino == p->inode;
+}
+
 static int
 look (struct disk *d, const struct params *p)
 {
@@ -186,6 +197,12 @@ look (struct disk *d, const struct params *p)
 
   if (fstat (d->fd, &st) == -1) {
     log_error ("file=%s: %m", p->file);
+    return -1;
+  }
+  if (p->has_identity && !is_that_file (&st, p)) {
+    log_error ("file=%s: this is not the file of identity=%" PRIu64 ":%" PRIu64
+               " any more: another one has taken its place",
+               p->file, p->device, p->inode);
     return -1;
   }
   if (S_ISREG (st.st_mode))

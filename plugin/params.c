@@ -7,6 +7,8 @@
 
 #include <config.h>
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +21,8 @@ const char params_help[] =
   "[file=]PATH     (required) File or block device to serve.\n"
   "create=SIZE     Make the file, of that size, if it is missing.\n"
   "prealloc=MODE   none, or falloc: reserve its space. (default none)\n"
-  "direct=BOOL     Go past the page cache. (default false)";
+  "direct=BOOL     Go past the page cache. (default false)\n"
+  "identity=D:I    Refuse another file than the one with these numbers.";
 
 static int
 set_file (struct params *p, const char *value)
@@ -70,6 +73,21 @@ set_direct (struct params *p, const char *value)
   return 0;
 }
 
+static int
+set_identity (struct params *p, const char *value)
+{
+  char end;
+
+  if (*value < '0' || *value > '9' ||
+      sscanf (value, "%" SCNu64 ":%" SCNu64 "%c", &p->device, &p->inode,
+              &end) != 2) {
+    nbdkit_error ("identity=%s: wanted is DEVICE:INODE, two numbers", value);
+    return -1;
+  }
+  p->has_identity = true;
+  return 0;
+}
+
 int
 params_set (struct params *p, const char *key, const char *value)
 {
@@ -81,8 +99,10 @@ params_set (struct params *p, const char *key, const char *value)
     return set_prealloc (p, value);
   if (strcmp (key, "direct") == 0)
     return set_direct (p, value);
+  if (strcmp (key, "identity") == 0)
+    return set_identity (p, value);
   nbdkit_error ("%s=%s: there is no such parameter; allowed are file, create, "
-                "prealloc and direct",
+                "prealloc, direct and identity",
                 key, value);
   return -1;
 }

@@ -14,6 +14,8 @@ struct params {
   uint64_t create; /* bytes; 0: the file must exist */
   bool prealloc;   /* falloc, not none */
   bool direct;
+  bool has_identity; /* identity= was given: its device, and inode or 0 */
+  uint64_t device, inode;
 };
 
 /* For --help. */

@@ -14,6 +14,10 @@ refuse_uring 'create=0: allowed are sizes' "$disk" create=0
 refuse_uring 'create=x: allowed are sizes' "$disk" create=x
 refuse_uring 'prealloc=full: allowed are none and falloc' "$disk" prealloc=full
 refuse_uring 'direct=maybe: allowed are true and false' "$disk" direct=maybe
+for wrong in '' 5 5: :5 5:5x -1:5 x; do
+    refuse_uring "identity=$wrong: wanted is DEVICE:INODE" "$disk" \
+                 identity="$wrong"
+done
 refuse_uring 'cache=none: there is no such parameter' "$disk" cache=none
 refuse_uring "file=$tmp: .*directory" "$tmp"
 refuse_uring 'file=/dev/zero: it is neither a regular file nor a block device' \
@@ -31,7 +35,7 @@ fi
 
 set_nbdkit_command clone
 "${nbdkit_command[@]}" "$URING_PLUGIN" --help >"$tmp/help"
-for parameter in file create prealloc direct; do
+for parameter in file create prealloc direct identity; do
     grep -q "$parameter.*=" "$tmp/help" || fail "--help has no $parameter"
 done
 "${nbdkit_command[@]}" "$URING_PLUGIN" --dump-plugin >"$tmp/dump"
