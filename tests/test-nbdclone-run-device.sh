@@ -31,6 +31,20 @@ if make_loop "$tmp/backing"; then
     nbdclone run --overwrite --exit-when-complete "${with_bitmap[@]}" "$loop" \
              >/dev/null
     cmp -n 3000000 "$tmp/src" "$loop" || fail "wrong contents"
+
+    # While it is served nobody can mount it or clone onto it.
+    start_run "${with_bitmap[@]}" "$loop"
+    if mount -t ext4 "$loop" "$tmp/fs" 2>"$tmp/mount.err"; then
+        fail "it could be mounted while it is served"
+    fi
+    grep -q 'already mounted or mount point busy' "$tmp/mount.err" ||
+        fail "$(cat "$tmp/mount.err")"
+    refuse 1 'it is in use.* by another clone' run --name other \
+           --bitmap "$tmp/other" "$source_uri" "$loop"
+    stop run
+    python -c 'import os, sys
+os.open(sys.argv[1], os.O_RDWR | os.O_EXCL)' "$loop"
+
     # The device is recorded: another one is another destination.
     truncate -s 16M "$tmp/backing2"
     make_loop "$tmp/backing2"

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -89,7 +90,6 @@ static int
 check_device (struct destination_file *d)
 {
   CLEANUP_FREE char *point = mount_point_of (d->st.st_rdev);
-  int fd;
 
   if (point) {
     complain ("%s: it is mounted on %s: a clone would destroy what is there; "
@@ -97,21 +97,18 @@ check_device (struct destination_file *d)
               d->path, point);
     return EXIT_FAILURE;
   }
-  fd = open (d->path, O_RDWR | O_EXCL | O_CLOEXEC);
-  if (fd == -1 && errno == EBUSY) {
-    complain ("%s: it is in use, mounted elsewhere, as swap, or as a part of "
-              "another device (see \"lsblk %s\"); a clone would destroy what "
-              "is there",
+  d->fd = open (d->path, O_RDWR | O_EXCL | O_CLOEXEC | O_NOFOLLOW);
+  if (d->fd == -1 && errno == EBUSY) {
+    complain ("%s: it is in use, mounted elsewhere, as swap, as a part of "
+              "another device (see \"lsblk %s\"), or by another clone (see "
+              "\"nbdclone list\"); a clone would destroy what is there",
               d->path, d->path);
     return EXIT_FAILURE;
   }
-  if (fd == -1 || ioctl (fd, BLKGETSIZE64, &d->size) == -1) {
+  if (d->fd == -1 || ioctl (d->fd, BLKGETSIZE64, &d->size) == -1) {
     complain ("%s: %s", d->path, strerror (errno));
-    if (fd != -1)
-      close (fd);
     return EXIT_FAILURE;
   }
-  close (fd);
   return 0;
 }
 
@@ -153,17 +150,39 @@ check_regular (struct destination_file *d)
               d->path, loop, loop);
     return EXIT_FAILURE;
   }
-  if (access (d->path, R_OK | W_OK) == -1) {
+  /* Not blocking: it may be a pipe by now. */
+  d->fd =
+    open (d->path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK);
+  if (d->fd == -1) {
     complain ("%s: cannot read and write it: %s", d->path, strerror (errno));
     return EXIT_FAILURE;
   }
   return 0;
 }
 
+/* Is what was opened what has been looked at by name? */
+static int
+check_opened (struct destination_file *d)
+{
+  const struct stat named = d->st;
+
+  if (fstat (d->fd, &d->st) == 0 &&
+      (d->st.st_mode & S_IFMT) == (named.st_mode & S_IFMT) &&
+      (d->is_device
+         ? d->st.st_rdev == named.st_rdev
+         : d->st.st_dev == named.st_dev && d->st.st_ino == named.st_ino))
+    return 0;
+  complain ("%s: another file has just taken its place; who does that?",
+            d->path);
+  return EXIT_FAILURE;
+}
+
 int
 destination_look (const char *path, struct destination_file *d)
 {
-  *d = (struct destination_file){ .path = realpath (path, NULL) };
+  int r;
+
+  *d = (struct destination_file){ .path = realpath (path, NULL), .fd = -1 };
   if (d->path == NULL && errno == ENOENT) {
     d->path = resolve_new (path);
     return d->path ? 0 : EXIT_FAILURE;
@@ -174,14 +193,14 @@ destination_look (const char *path, struct destination_file *d)
   }
   d->exists = true;
   d->is_device = S_ISBLK (d->st.st_mode);
-  if (d->is_device)
-    return check_device (d);
-  if (S_ISREG (d->st.st_mode))
-    return check_regular (d);
-  complain ("%s: a destination is a file or a block device, and this is "
-            "neither",
-            d->path);
-  return EXIT_FAILURE;
+  if (!d->is_device && !S_ISREG (d->st.st_mode)) {
+    complain ("%s: a destination is a file or a block device, and this is "
+              "neither",
+              d->path);
+    return EXIT_FAILURE;
+  }
+  r = d->is_device ? check_device (d) : check_regular (d);
+  return r ? r : check_opened (d);
 }
 
 static bool
@@ -192,14 +211,13 @@ is_zero (const char *buf, size_t n)
 
 /* Is there anything in a part of a device? */
 static int
-look_into (const struct destination_file *d, int fd, uint64_t offset,
-           uint64_t count)
+look_into (const struct destination_file *d, uint64_t offset, uint64_t count)
 {
   char buf[SAMPLE_SIZE];
 
   while (count > 0) {
     const size_t wanted = count < sizeof buf ? (size_t) count : sizeof buf;
-    const ssize_t n = pread (fd, buf, wanted, (off_t) offset);
+    const ssize_t n = pread (d->fd, buf, wanted, (off_t) offset);
 
     if (n <= 0) {
       complain ("%s: cannot see what is in it: %s", d->path,
@@ -215,16 +233,16 @@ look_into (const struct destination_file *d, int fd, uint64_t offset,
 }
 
 static int
-look_into_device (const struct destination_file *d, int fd)
+look_into_device (const struct destination_file *d)
 {
   const uint64_t end = d->size < MIB ? d->size : MIB;
-  int r = look_into (d, fd, 0, end);
+  int r = look_into (d, 0, end);
   unsigned i;
 
   if (r == 0)
-    r = look_into (d, fd, d->size - end, end);
+    r = look_into (d, d->size - end, end);
   for (i = 1; r == 0 && i < SAMPLES && d->size > SAMPLES * SAMPLE_SIZE; ++i)
-    r = look_into (d, fd, d->size / SAMPLES * i / SAMPLE_SIZE * SAMPLE_SIZE,
+    r = look_into (d, d->size / SAMPLES * i / SAMPLE_SIZE * SAMPLE_SIZE,
                    SAMPLE_SIZE);
   return r;
 }
@@ -232,20 +250,10 @@ look_into_device (const struct destination_file *d, int fd)
 int
 destination_has_contents (const struct destination_file *d)
 {
-  const int fd = open (d->path, O_RDONLY | O_CLOEXEC);
-  int r;
-
-  if (fd == -1) {
-    complain ("%s: %s", d->path, strerror (errno));
-    return -1;
-  }
   if (d->is_device)
-    r = look_into_device (d, fd);
-  else
-    /* On a file system that knows no holes everything is data. */
-    r = d->size > 0 && (lseek (fd, 0, SEEK_DATA) != -1 || errno != ENXIO);
-  close (fd);
-  return r;
+    return look_into_device (d);
+  /* On a file system that knows no holes everything is data. */
+  return d->size > 0 && (lseek (d->fd, 0, SEEK_DATA) != -1 || errno != ENXIO);
 }
 
 static int
@@ -263,16 +271,7 @@ reserve (const struct destination_file *d, int fd, uint64_t size)
 int
 destination_reserve (const struct destination_file *d)
 {
-  const int fd = open (d->path, O_RDWR | O_CLOEXEC);
-  int r;
-
-  if (fd == -1) {
-    complain ("%s: %s", d->path, strerror (errno));
-    return EXIT_FAILURE;
-  }
-  r = reserve (d, fd, d->size);
-  close (fd);
-  return r;
+  return reserve (d, d->fd, d->size);
 }
 
 int
@@ -298,12 +297,25 @@ destination_create (struct destination_file *d, uint64_t size, bool prealloc)
     complain ("%s: cannot make it: %s", d->path, strerror (errno));
     r = EXIT_FAILURE;
   }
-  if (r)
+  if (r) {
     unlink (created);
-  close (fd);
-  d->exists = r == 0;
+    close (fd);
+    return r;
+  }
+  flock (fd, LOCK_UN); /* the server locks it */
+  d->exists = true;
+  d->fd = fd;
   d->size = size;
-  return r;
+  return 0;
+}
+
+bool
+destination_is_there (const struct destination_file *d)
+{
+  struct stat st;
+
+  return lstat (d->path, &st) == 0 && st.st_dev == d->st.st_dev &&
+         st.st_ino == d->st.st_ino;
 }
 
 void
@@ -311,4 +323,7 @@ destination_clear (struct destination_file *d)
 {
   free (d->path);
   d->path = NULL;
+  if (d->fd != -1)
+    close (d->fd);
+  d->fd = -1;
 }

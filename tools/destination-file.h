@@ -3,7 +3,11 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * Everything that can be known is looked at before anything is touched: a clone
- * onto the wrong disk cannot be taken back.
+ * onto the wrong disk cannot be taken back.  It is opened once, and whatever is
+ * found out is of the open file: what has its name may change meanwhile, and a
+ * server that opens it by name has to be told which one is meant.  As long as a
+ * device is open here, nobody can mount it, or make it a part of another one
+ * (O_EXCL, see open(2)).
  */
 
 #ifndef NBDCLONE_DESTINATION_FILE_H
@@ -16,9 +20,12 @@
 struct destination_file {
   char *path; /* absolute, without symbolic links */
   bool exists;
+
+  /* If it exists. */
+  int fd; /* can read and write; else -1 */
   bool is_device;
-  uint64_t size;  /* if it exists */
-  struct stat st; /* if it exists */
+  uint64_t size;
+  struct stat st;
 };
 
 /* Look at what has this name.  0, or an exit status after a message if it cannot
@@ -43,6 +50,9 @@ extern int destination_create (struct destination_file *, uint64_t size,
 /* Reserve space for a file that exists.  0, or an exit status after a message.
  */
 extern int destination_reserve (const struct destination_file *);
+
+/* Has its name still the file that was looked at? */
+extern bool destination_is_there (const struct destination_file *);
 
 extern void destination_clear (struct destination_file *);
 

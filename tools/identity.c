@@ -43,11 +43,11 @@ device_text (dev_t device)
 
 /* When the inode was made; NULL if the file system does not know. */
 static char *
-born_text (const char *path)
+born_text (int fd)
 {
   struct statx stx;
 
-  if (statx (AT_FDCWD, path, 0, STATX_BTIME, &stx) == -1 ||
+  if (statx (fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) == -1 ||
       !(stx.stx_mask & STATX_BTIME))
     return NULL;
   return format ("%lld.%09u", (long long) stx.stx_btime.tv_sec,
@@ -96,7 +96,7 @@ identity_of (const struct destination_file *d)
   CLEANUP_FREE char *boot = read_line ("/proc/sys/kernel/random/boot_id");
   CLEANUP_FREE char *hardware =
     d->is_device ? hardware_text (d->st.st_rdev) : NULL;
-  CLEANUP_FREE char *born = d->is_device ? NULL : born_text (d->path);
+  CLEANUP_FREE char *born = d->is_device ? NULL : born_text (d->fd);
   json_t *identity = need (json_object ());
 
   if (json_object_set_new (identity, "destination", json_string (d->path)) ==

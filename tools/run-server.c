@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -120,6 +121,7 @@ add (struct arguments *a, const char *fs, ...)
 static char **
 server_arguments (const struct run *run)
 {
+  const struct destination_file *d = &run->destination;
   struct arguments a = { NULL, 0 };
   int i;
 
@@ -144,7 +146,12 @@ server_arguments (const struct run *run)
     add (&a, "-U");
     add (&a, "%s", run->socket);
   }
-  add (&a, "file=%s", run->destination.path);
+  add (&a, "file=%s", d->path);
+  /* The plugin opens it by name, and it has to be what was checked. */
+  if (run->plugin_is_uring)
+    add (&a, "identity=%" PRIu64 ":%" PRIu64,
+         (uint64_t) (d->is_device ? d->st.st_rdev : d->st.st_dev),
+         d->is_device ? 0 : (uint64_t) d->st.st_ino);
   add (&a, "--filter=%s", run->filter);
   add (&a, "clone-source=%s", run->source.uri);
   add (&a, "clone-bitmap=%s", run->bitmap);

@@ -66,35 +66,23 @@ prepare (struct run *run)
   return r;
 }
 
-static bool
-is_that (int fd, const struct stat *that)
-{
-  struct stat st;
-
-  return fstat (fd, &st) == 0 && st.st_dev == that->st_dev &&
-         st.st_ino == that->st_ino;
-}
-
 /* Nothing of ours stays behind when a new clone could not be started; but what
  * another server uses already (under another name) is not ours any more.
  */
 static void
 take_back (const struct run *run)
 {
-  int fd;
+  const struct destination_file *d = &run->destination;
 
   if (access (run->bitmap, F_OK) == 0 || errno != ENOENT)
     return;
-  fd = open (run->destination.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-  if (fd != -1 && local_file_lock (fd, true, UNLOCKED_MS) == 0 &&
-      is_that (fd, &run->destination.st)) {
+  if (d->fd != -1 && local_file_lock (d->fd, true, UNLOCKED_MS) == 0 &&
+      destination_is_there (d)) {
     if (run->recorded)
       unlink (run->identity_path);
     if (run->created)
-      unlink (run->destination.path);
+      unlink (d->path);
   }
-  if (fd != -1)
-    close (fd);
 }
 
 static void
@@ -186,7 +174,7 @@ clear (struct run *run)
 int
 verb_run (int argc, char **argv)
 {
-  struct run run = { .lock_fd = -1, .log_fd = -1 };
+  struct run run = { .destination.fd = -1, .lock_fd = -1, .log_fd = -1 };
   int r = run_options (&run, argc, argv);
 
   if (r == 0) {
