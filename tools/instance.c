@@ -16,6 +16,7 @@
 #include "cleanup.h"
 #include "instance.h"
 #include "message.h"
+#include "printable.h"
 #include "verbs.h"
 
 #define SYSTEM_DIRECTORY "/run/nbdclone"
@@ -75,6 +76,7 @@ load (const char *directory, const char *name, size_t name_length)
     json_decref (i.record);
     i.record = need (json_object ());
   }
+  make_json_printable (i.record);
   return i;
 }
 
@@ -91,7 +93,8 @@ add_directory (const char *directory, struct instance **list, size_t *n)
     const size_t length = strlen (entry->d_name);
 
     if (length <= suffix ||
-        strcmp (entry->d_name + length - suffix, CONTROL_SUFFIX) != 0)
+        strcmp (entry->d_name + length - suffix, CONTROL_SUFFIX) != 0 ||
+        !is_printable (entry->d_name)) /* none of ours */
       continue;
     *list = need (reallocarray (*list, *n + 1, sizeof **list));
     (*list)[(*n)++] = load (directory, entry->d_name, length - suffix);

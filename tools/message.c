@@ -11,16 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "message.h"
+#include "printable.h"
 #include "verbs.h"
 
-static void __attribute__ ((format (printf, 1, 0)))
-say (const char *fs, va_list args)
+static void __attribute__ ((format (printf, 2, 0)))
+say (const char *who, const char *fs, va_list args)
 {
+  CLEANUP_FREE char *text = NULL;
+
   fflush (stdout);
-  fprintf (stderr, "nbdclone: ");
-  vfprintf (stderr, fs, args);
-  fputc ('\n', stderr);
+  if (vasprintf (&text, fs, args) == -1)
+    text = NULL;
+  fprintf (stderr, "%s: %s\n", who,
+           text ? make_printable (text) : "out of memory");
 }
 
 void
@@ -29,7 +34,7 @@ complain (const char *fs, ...)
   va_list args;
 
   va_start (args, fs);
-  say (fs, args);
+  say ("nbdclone", fs, args);
   va_end (args);
 }
 
@@ -39,7 +44,7 @@ note (const char *fs, ...)
   va_list args;
 
   va_start (args, fs);
-  say (fs, args);
+  say ("nbdclone", fs, args);
   va_end (args);
 }
 
@@ -55,11 +60,9 @@ wrong_usage (const char *argv0, const char *fs, ...)
 {
   va_list args;
 
-  fprintf (stderr, "%s: ", argv0);
   va_start (args, fs);
-  vfprintf (stderr, fs, args);
+  say (argv0, fs, args);
   va_end (args);
-  fputc ('\n', stderr);
   return see_help (argv0);
 }
 

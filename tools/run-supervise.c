@@ -29,6 +29,7 @@
 #include "identity.h"
 #include "message.h"
 #include "notify.h"
+#include "printable.h"
 #include "run.h"
 #include "verbs.h"
 #include "watch.h"
@@ -87,7 +88,7 @@ pass_on (struct supervisor *s, bool all)
     s->line[n] = 0;
     progress_hide (&s->watch.progress);
     if (!means_nothing (s->line))
-      fprintf (stderr, "%s\n", s->line);
+      fprintf (stderr, "%s\n", make_printable (s->line));
     s->length -= taken;
     memmove (s->line, s->line + taken, s->length);
     s->line[s->length] = 0;

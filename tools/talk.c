@@ -18,6 +18,7 @@
 
 #include "clock.h"
 #include "message.h"
+#include "printable.h"
 #include "talk.h"
 #include "verbs.h"
 
@@ -148,6 +149,7 @@ take_line (struct talk *t, const char *end, json_t **line)
                    "%s: what listens there is not the control socket of a "
                    "clone",
                    t->path);
+  make_json_printable (*line);
   return 0;
 }
 
