@@ -192,11 +192,34 @@ instance_find (const char *what, struct instance *result)
   return r;
 }
 
+/* Why the directory is not one for our files: nobody else may be able to put
+ * something there, or in its place.  NULL if it is.
+ */
+static const char *
+distrust (const char *directory)
+{
+  struct stat st;
+
+  if (lstat (directory, &st) == -1)
+    return strerror (errno);
+  if (S_ISLNK (st.st_mode))
+    return "it is a symbolic link";
+  if (!S_ISDIR (st.st_mode))
+    return "it is not a directory";
+  if (st.st_uid != geteuid () && st.st_uid != 0)
+    return "it belongs to another user";
+  if (st.st_mode & (S_IWGRP | S_IWOTH))
+    return "others can write to it";
+  if (access (directory, W_OK | X_OK) == -1)
+    return strerror (errno);
+  return NULL;
+}
+
 char *
 instance_directory (void)
 {
   char *directory = session_directory ();
-  struct stat st;
+  const char *why;
 
   if (directory == NULL)
     directory = format ("%s", SYSTEM_DIRECTORY);
@@ -207,11 +230,11 @@ instance_directory (void)
     free (directory);
     return NULL;
   }
-  if (stat (directory, &st) == -1 || !S_ISDIR (st.st_mode) ||
-      st.st_uid != geteuid () || access (directory, W_OK | X_OK) == -1) {
-    complain ("%s: this is not a directory of yours; set XDG_RUNTIME_DIR to "
-              "one",
-              directory);
+  why = distrust (directory);
+  if (why) {
+    complain ("%s: this cannot be the directory of our sockets: %s; see to "
+              "that, or set XDG_RUNTIME_DIR to a directory of your own",
+              directory, why);
     free (directory);
     return NULL;
   }

@@ -48,7 +48,7 @@ extern void instance_clear (struct instance *);
 extern void instances_free (struct instance *, size_t n);
 
 /* Where a new server has its files: the directory, made with mode 0700 if need
- * be.  NULL after a message.
+ * be.  NULL after a message, also if somebody else could change what is there.
  */
 extern char *instance_directory (void);
 

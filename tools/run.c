@@ -34,11 +34,14 @@ open_log (struct run *run)
   run->log_fd = -1;
   if (!run->daemon)
     return 0;
-  run->log_fd =
-    open (run->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  run->log_fd = open (run->log,
+                      O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC |
+                        (run->given_log ? 0 : O_NOFOLLOW),
+                      0600);
   if (run->log_fd != -1)
     return 0;
-  complain ("--log %s: %s", run->log, strerror (errno));
+  complain ("--log %s: %s", run->log,
+            errno == ELOOP ? "it is a symbolic link" : strerror (errno));
   return EXIT_FAILURE;
 }
 
