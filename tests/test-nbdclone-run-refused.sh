@@ -42,6 +42,15 @@ refuse_run 2 '--log is for --daemon' --log "$tmp/l" "$source_uri" "$tmp/new"
 refuse_run 2 'the path of a socket has at most 107' \
            --socket "$tmp/$(printf %0100d 0)" "$source_uri" "$tmp/new"
 
+# What could be neither recorded nor shown: not UTF-8, and a new line.
+for bad in $'bad\xff' $'bad\nname'; do
+    refuse_run 2 'DESTINATION .*bad.*has to be UTF-8' "$source_uri" "$tmp/$bad"
+    refuse_run 2 '--bitmap .*bad.*has to be UTF-8' --bitmap "$tmp/$bad" \
+               "$source_uri" "$tmp/new"
+    refuse_run 2 '--socket .*bad.*has to be UTF-8' --socket "$tmp/$bad" \
+               "$source_uri" "$tmp/new"
+done
+
 # The source.
 refuse_run 3 'cannot connect.*a new clone needs its source' \
            "nbd+unix:///?socket=$tmp/nobody" "$tmp/new"

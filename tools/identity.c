@@ -99,14 +99,7 @@ identity_of (const struct destination_file *d)
   CLEANUP_FREE char *born = d->is_device ? NULL : born_text (d->fd);
   json_t *identity = need (json_object ());
 
-  if (json_object_set_new (identity, "destination", json_string (d->path)) ==
-      -1) {
-    complain ("%s: the path is not UTF-8, so it cannot be recorded; give the "
-              "file another name",
-              d->path);
-    json_decref (identity);
-    return NULL;
-  }
+  set_text (identity, "destination", d->path);
   set_text (identity, "device", device);
   if (!d->is_device)
     json_object_set_new (identity, "inode",

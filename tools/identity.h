@@ -25,7 +25,7 @@
 
 #include "destination-file.h"
 
-/* What the destination is now.  NULL after a message. */
+/* What the destination is now; its path is UTF-8. */
 extern json_t *identity_of (const struct destination_file *);
 
 /* Read a record; *identity is NULL if there is none.  0, or an exit status after

@@ -27,6 +27,7 @@
 #include "identity.h"
 #include "instance.h"
 #include "message.h"
+#include "printable.h"
 #include "run.h"
 #include "source-check.h"
 #include "talk.h"
@@ -74,6 +75,42 @@ uri_of_descriptor (int fd)
     return format ("%s", "");
   return format (strchr (host, ':') ? "nbd://[%s]:%s" : "nbd://%s:%s", host,
                  port);
+}
+
+/* The record, and what follows the clone, have it as a text. */
+static int
+check_text (const char *what, const char *text)
+{
+  json_t *json = json_string (text); /* NULL if it is not UTF-8 */
+  const bool ok = json && is_printable (text);
+
+  json_decref (json);
+  if (ok)
+    return 0;
+  complain ("%s %s: a name has to be UTF-8, without control characters; give "
+            "another one",
+            what, text);
+  return EXIT_USAGE;
+}
+
+static int
+check_texts (const struct run *run)
+{
+  const struct {
+    const char *what, *text;
+  } texts[] = {
+    { "SOURCE-URI", run->source.shown },
+    { "DESTINATION", run->destination.path },
+    { "--bitmap", run->bitmap },
+    { "--socket", run->socket },
+    { "XDG_RUNTIME_DIR", run->directory },
+  };
+  size_t i;
+  int r = 0;
+
+  for (i = 0; i < sizeof texts / sizeof texts[0] && r == 0; ++i)
+    r = check_text (texts[i].what, texts[i].text);
+  return r;
 }
 
 /* Names of all files that are ours. */
@@ -234,8 +271,6 @@ check_identity (struct run *run)
     return EXIT_FAILURE;
   }
   run->identity = identity_of (&run->destination);
-  if (run->identity == NULL)
-    return EXIT_FAILURE;
   r = identity_load (run->identity_path, &recorded);
   if (r || (recorded == NULL && run->moved))
     return r;
@@ -373,6 +408,8 @@ run_checks (struct run *run)
   }
   if (r == 0)
     r = name_files (run);
+  if (r == 0)
+    r = check_texts (run);
   if (r == 0)
     r = check_not_running (run);
   if (r == 0)

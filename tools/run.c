@@ -57,10 +57,8 @@ prepare (struct run *run)
   }
   else if (r == 0 && run->prealloc)
     r = destination_reserve (&run->destination);
-  if (r == 0 && run->identity == NULL) {
+  if (r == 0 && run->identity == NULL)
     run->identity = identity_of (&run->destination);
-    r = run->identity ? 0 : EXIT_FAILURE;
-  }
   /* The record of a clone that goes on changes when it is seen to do so. */
   if (r == 0 && !run->resuming) {
     r = identity_save (run->identity_path, run->identity);
