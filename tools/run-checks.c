@@ -294,6 +294,19 @@ check_identity (struct run *run)
   return EXIT_FAILURE;
 }
 
+/* A file system that is not mounted must not become a new clone. */
+static int
+check_must_resume (const struct run *run)
+{
+  if (!run->must_resume || (run->destination.exists && run->resuming))
+    return 0;
+  complain (
+    "--resume: %s is not there: is its file system mounted?  To begin a "
+    "new clone, leave --resume out",
+    run->destination.exists ? run->bitmap : run->destination.path);
+  return EXIT_FAILURE;
+}
+
 static int
 check_contents (const struct run *run)
 {
@@ -424,7 +437,9 @@ run_checks (struct run *run)
       complain ("%s: %s", run->bitmap, strerror (errno));
       return EXIT_FAILURE;
     }
-    r = run->resuming ? check_identity (run) : check_contents (run);
+    r = check_must_resume (run);
+    if (r == 0)
+      r = run->resuming ? check_identity (run) : check_contents (run);
   }
   if (r == 0)
     r = run_find_server (run);

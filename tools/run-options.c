@@ -25,6 +25,8 @@ static const char help[] =
   "\n"
   "  --size SIZE           make the file larger than the source is\n"
   "  --prealloc            reserve space for all of the file\n"
+  "  --resume              only go on with a clone: fail if its destination or\n"
+  "                        its bitmap file is not there\n"
   "  --overwrite           clone onto something that has contents\n"
   "  --bitmap PATH         the bitmap file; else DESTINATION.nbdclone\n"
   "  --moved               destination and bitmap file are copies, or have\n"
@@ -44,6 +46,7 @@ static const char help[] =
 enum {
   OPTION_SIZE = 256,
   OPTION_PREALLOC,
+  OPTION_RESUME,
   OPTION_OVERWRITE,
   OPTION_BITMAP,
   OPTION_MOVED,
@@ -59,6 +62,7 @@ static const struct option options[] = {
   { "help", no_argument, NULL, 'h' },
   { "size", required_argument, NULL, OPTION_SIZE },
   { "prealloc", no_argument, NULL, OPTION_PREALLOC },
+  { "resume", no_argument, NULL, OPTION_RESUME },
   { "overwrite", no_argument, NULL, OPTION_OVERWRITE },
   { "bitmap", required_argument, NULL, OPTION_BITMAP },
   { "moved", no_argument, NULL, OPTION_MOVED },
@@ -141,6 +145,9 @@ take_option (struct run *run, const char *argv0, int c)
   case OPTION_PREALLOC:
     run->prealloc = true;
     return 0;
+  case OPTION_RESUME:
+    run->must_resume = true;
+    return 0;
   case OPTION_OVERWRITE:
     run->overwrite = true;
     return 0;
@@ -172,6 +179,9 @@ take_option (struct run *run, const char *argv0, int c)
 static int
 check_together (const struct run *run, const char *argv0)
 {
+  if (run->must_resume && run->overwrite)
+    return wrong_usage (argv0, "--resume and --overwrite: give one of them; a "
+                               "clone that goes on overwrites nothing");
   if (run->given_socket && run->port)
     return wrong_usage (argv0,
                         "--socket and --listen: give one of them; nbdkit "

@@ -155,6 +155,8 @@ server_arguments (const struct run *run)
   add (&a, "--filter=%s", run->filter);
   add (&a, "clone-source=%s", run->source.uri);
   add (&a, "clone-bitmap=%s", run->bitmap);
+  if (run->must_resume)
+    add (&a, "clone-bitmap-mode=resume");
   add (&a, "clone-control=%s", run->control);
   return a.list;
 }

@@ -31,7 +31,7 @@ struct run {
   const char *given_name, *given_bitmap, *given_socket, *given_log;
   char *host, *port; /* --listen; host NULL for all addresses; owned */
   uint64_t size;     /* 0 if not given */
-  bool prealloc, overwrite, moved, daemon, exit_when_complete;
+  bool prealloc, must_resume, overwrite, moved, daemon, exit_when_complete;
   char **more; /* what follows "--" */
   int n_more;
   unsigned sockets; /* handed over by systemd */
