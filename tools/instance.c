@@ -41,6 +41,18 @@ instance_text (const struct instance *i, const char *key)
   return s ? s : "";
 }
 
+char *
+instance_file (const struct instance *i, const char *suffix)
+{
+  const size_t length = strlen (i->control), n = strlen (CONTROL_SUFFIX);
+  const size_t stem =
+    length > n && strcmp (i->control + length - n, CONTROL_SUFFIX) == 0
+      ? length - n
+      : length;
+
+  return format ("%.*s%s", (int) stem, i->control, suffix);
+}
+
 void
 instance_clear (struct instance *i)
 {

@@ -11,6 +11,7 @@
  *                 "bitmap", "uri" (of the disk), "control"; and "pid", of
  *                 "nbdclone run"
  *   NAME.log      what a server in the background has said
+ *   NAME.lock     locked by "nbdclone run"; when it ends, its exit status
  *
  * A control socket alone, of an nbdkit that was started by hand, will do as
  * well.  Those of a server that was killed stay until it is started again.
@@ -43,6 +44,11 @@ extern struct instance *instance_list (size_t *n);
 
 /* A text of the record; "" if it is not known. */
 extern const char *instance_text (const struct instance *, const char *key);
+
+/* The path of another file of an instance, "DIRECTORY/NAME" and the suffix; to be
+ * freed.
+ */
+extern char *instance_file (const struct instance *, const char *suffix);
 
 extern void instance_clear (struct instance *);
 extern void instances_free (struct instance *, size_t n);

@@ -192,7 +192,8 @@ check_not_running (const struct run *run)
 /* One "nbdclone run" of a name at a time, from here to its end, so that what is
  * checked from now on stays true.  A daemon inherits the descriptor; nbdkit does
  * not.  Who ends removes the file, so it has to be seen that what was locked is
- * still the one that others find.
+ * still the one that others find.  What it says is how the server has ended, see
+ * run.c.
  */
 static int
 lock_name (struct run *run)
@@ -209,7 +210,8 @@ lock_name (struct run *run)
     }
     if (flock (run->lock_fd, LOCK_EX | LOCK_NB) == -1)
       break;
-    if (lstat (run->lock, &found) == 0 && found.st_ino == locked.st_ino)
+    if (lstat (run->lock, &found) == 0 && found.st_ino == locked.st_ino &&
+        ftruncate (run->lock_fd, 0) == 0)
       return 0;
     close (run->lock_fd);
   }

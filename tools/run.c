@@ -104,6 +104,10 @@ serve (struct run *run, int ready_fd)
 
   if (!served && !run->resuming)
     take_back (run);
+  /* For "nbdclone stop", which has opened the file: nobody but our parent gets
+   * our exit status.
+   */
+  dprintf (run->lock_fd, "%d\n", r);
   unlock_name (run);
   return r;
 }
