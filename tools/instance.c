@@ -174,6 +174,24 @@ take (struct instance *list, size_t n, const char *what, const struct stat *st,
   return false;
 }
 
+/* A user's own server and the system's may have one name.  The list is sorted. */
+static bool
+is_ambiguous (const struct instance *list, size_t n, const char *what)
+{
+  size_t i;
+
+  for (i = 0; i + 1 < n; ++i)
+    if (strcmp (list[i].name, what) == 0 &&
+        strcmp (list[i + 1].name, what) == 0) {
+      complain (
+        "%s: two servers have this name; give the control socket of the "
+        "one that is meant, %s or %s",
+        what, list[i].control, list[i + 1].control);
+      return true;
+    }
+  return false;
+}
+
 /* Names come first: a file in this directory that has the name of a server is
  * meant by "./NAME".
  */
@@ -186,8 +204,10 @@ instance_find (const char *what, struct instance *result)
   struct instance *list = instance_list (&n);
   int r = 0;
 
-  if (!take (list, n, what, NULL, result) &&
-      !(exists && take (list, n, what, &st, result))) {
+  if (is_ambiguous (list, n, what))
+    r = EXIT_USAGE;
+  else if (!take (list, n, what, NULL, result) &&
+           !(exists && take (list, n, what, &st, result))) {
     if (exists && S_ISSOCK (st.st_mode))
       *result = (struct instance){ .name = format ("%s", what),
                                    .control = format ("%s", what),

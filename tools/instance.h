@@ -34,7 +34,7 @@ struct instance {
 };
 
 /* Find the server that is meant by a name, a control socket, the socket of its
- * disk, or the path of its destination.  0, or EXIT_NO_SERVER after a message.
+ * disk, or the path of its destination.  0, or an exit status after a message.
  * Does not look whether it still runs.
  */
 extern int instance_find (const char *what, struct instance *);
