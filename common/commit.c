@@ -257,6 +257,14 @@ commit_round (struct commit *c, uint64_t *left)
   return 0;
 }
 
+void
+commit_poke (struct commit *c)
+{
+  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
+  c->poked = true;
+  pthread_cond_signal (&c->wake);
+}
+
 static int
 commit_run (void *opaque)
 {
@@ -280,6 +288,11 @@ commit_run (void *opaque)
     atomic_store_explicit (&c->durable, hydrated, memory_order_release);
     atomic_store_explicit (&c->last_us, c->clock->now_us (c->clock) - began_us,
                            memory_order_relaxed);
+    /* It may have been a client's, when the thread's own had found no space:
+     * then the thread shall not sleep over the end of the clone.
+     */
+    if (hydrated == bitmap_regions (c->bitmap))
+      commit_poke (c);
   }
   return r;
 }
@@ -354,14 +367,6 @@ commit_start (struct commit *c, uint64_t interval_us,
   r = pthread_create (&c->thread, NULL, commit_thread, c);
   c->has_thread = r == 0;
   return r;
-}
-
-void
-commit_poke (struct commit *c)
-{
-  ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&c->lock);
-  c->poked = true;
-  pthread_cond_signal (&c->wake);
 }
 
 void
