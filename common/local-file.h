@@ -23,7 +23,8 @@
 extern int local_file_lock (int fd, bool exclusive, int wait_ms);
 
 /* Create an empty file beside path, mode 0600, without its name yet, and lock
- * it.  *CREATED is its temporary name, which the caller frees.  Returns a
+ * it.  *CREATED is its temporary name, which the caller frees, or NULL if it has
+ * none at all: then nothing of it is left when the process ends.  Returns a
  * descriptor that can read and write, or -1 with errno set; then *CREATED is
  * NULL.
  */
@@ -34,5 +35,8 @@ extern int local_file_create (const char *path, char **created);
  * temporary name may still be there.
  */
 extern int local_file_publish (int fd, const char *created, const char *path);
+
+/* Instead of that: close the file, and leave nothing of it. */
+extern void local_file_discard (int fd, const char *created);
 
 #endif /* NBDCLONE_LOCAL_FILE_H */

@@ -33,8 +33,9 @@
 struct storage_file {
   struct storage storage; /* first: the seam */
   int fd;
-  char *path;    /* where it is, or will be published */
-  char *created; /* its temporary name until then, or NULL */
+  char *path; /* where it is, or will be published */
+  bool published;
+  char *created; /* its temporary name until then, if it has one, or NULL */
   bool use_ring;
   struct io_uring ring;
 };
@@ -314,9 +315,10 @@ storage_file_publish (struct storage *s)
 {
   struct storage_file *f = file_of (s);
 
-  assert (f->created);
+  assert (!f->published);
   if (local_file_publish (f->fd, f->created, f->path) == -1)
     return -1;
+  f->published = true;
   free (f->created);
   f->created = NULL;
   return 0;

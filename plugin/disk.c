@@ -91,7 +91,8 @@ create (struct disk *d, const struct params *p)
       local_file_publish (d->fd, created, p->file) == 0)
     return 0;
   err = errno;
-  unlink (created);
+  local_file_discard (d->fd, created);
+  d->fd = -1;
   errno = err;
   return -1;
 }

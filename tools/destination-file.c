@@ -298,8 +298,7 @@ destination_create (struct destination_file *d, uint64_t size, bool prealloc)
     r = EXIT_FAILURE;
   }
   if (r) {
-    unlink (created);
-    close (fd);
+    local_file_discard (fd, created);
     return r;
   }
   flock (fd, LOCK_UN); /* the server locks it */
