@@ -92,19 +92,20 @@ eta_of (const struct view *v)
   return json_integer ((json_int_t) (left / done * us / 1e6 + 1));
 }
 
+/* What it is called, and the event that it has come to that. */
+static const struct {
+  const char *name, *event;
+} states[] = {
+  [ENGINE_HYDRATING] = { "hydrating", "resumed" },
+  [ENGINE_PAUSED] = { "paused", "paused" },
+  [ENGINE_COMPLETE] = { "complete", "complete" },
+  [ENGINE_FAILED] = { "failed", "failed" },
+};
+
 const char *
 view_state (const struct view *v)
 {
-  switch (v->status.state) {
-  case ENGINE_COMPLETE:
-    return "complete";
-  case ENGINE_FAILED:
-    return "failed";
-  case ENGINE_PAUSED:
-    return "paused";
-  default:
-    return "hydrating";
-  }
+  return states[v->status.state].name;
 }
 
 bool
@@ -190,28 +191,13 @@ progress_data (struct view *v)
                     (json_int_t) rate_of (v), "eta", eta_of (v));
 }
 
-static const char *
-event_of (enum engine_state state)
-{
-  switch (state) {
-  case ENGINE_COMPLETE:
-    return "complete";
-  case ENGINE_FAILED:
-    return "failed";
-  case ENGINE_PAUSED:
-    return "paused";
-  default:
-    return "resumed";
-  }
-}
-
 void
 view_greet (struct view *v, void (*say) (void *opaque, json_t *event),
             void *opaque)
 {
   say_event (say, opaque, "progress", progress_data (v));
   if (v->status.state != ENGINE_HYDRATING)
-    say_event (say, opaque, event_of (v->status.state), json_object ());
+    say_event (say, opaque, states[v->status.state].event, json_object ());
 }
 
 void
@@ -243,5 +229,5 @@ view_events (struct view *v, void (*say) (void *opaque, json_t *event),
     v->told_fetched = v->status.bytes_fetched;
   }
   if (v->status.state != before.state)
-    say_event (say, opaque, event_of (v->status.state), json_object ());
+    say_event (say, opaque, states[v->status.state].event, json_object ());
 }

@@ -156,12 +156,8 @@ parse_path (const char *key, const char *value, char **result)
 }
 
 static int
-parse_command (const char *key, const char *value, char **result)
+set_text (const char *value, char **result)
 {
-  if (*value == 0) {
-    nbdkit_error ("%s: a command for the shell is wanted", key);
-    return -1;
-  }
   free (*result);
   *result = strdup (value);
   if (*result == NULL) {
@@ -172,19 +168,23 @@ parse_command (const char *key, const char *value, char **result)
 }
 
 static int
+parse_command (const char *key, const char *value, char **result)
+{
+  if (*value == 0) {
+    nbdkit_error ("%s: a command for the shell is wanted", key);
+    return -1;
+  }
+  return set_text (value, result);
+}
+
+static int
 parse_map_export (const char *key, const char *value, char **result)
 {
   if (*value == 0 || strlen (value) > 4096) {
     nbdkit_error ("%s=%s: allowed are names of 1 to 4096 bytes", key, value);
     return -1;
   }
-  free (*result);
-  *result = strdup (value);
-  if (*result == NULL) {
-    nbdkit_error ("strdup: %m");
-    return -1;
-  }
-  return 1;
+  return set_text (value, result);
 }
 
 int
