@@ -41,4 +41,4 @@ refuse 4 'too short' check "$0"
 refuse 8 'none: No such file' check "$tmp/none"
 refuse 8 'not a regular file' check /dev/null
 refuse 16 'one bitmap file is wanted' check
-refuse 16 'one bitmap file is wanted' check a b
+refuse 16 'b: nothing more is wanted' check a b

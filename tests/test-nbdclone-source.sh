@@ -13,7 +13,7 @@ start_nbdkit second -t 1 file "$tmp/src"
 start_nbdkit larger -t 1 file "$tmp/larger"
 
 refuse 2 'SOURCE-URI: not an NBD URI' source vm somewhere
-refuse 2 'an argument is missing' source vm
+refuse 2 'INSTANCE and SOURCE-URI are wanted' source vm
 refuse 1 'the server says: ' source vm "nbd+unix:///?socket=$tmp/larger.sock"
 (cd "$tmp" && nbdclone source vm 'nbd+unix:///?socket=second.sock')
 nbdclone status vm | grep -q "source  *nbd+unix:.*$tmp/second.sock" ||

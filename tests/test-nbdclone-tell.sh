@@ -29,7 +29,9 @@ nbdclone flush vm
 is committed "$(value hydrated)" || fail "not committed"
 cmp -n 65536 -i 8388608 "$tmp/src" "$tmp/vm" || fail "not hydrated"
 
-refuse 2 'an argument is missing' pause
+refuse 2 'one INSTANCE is wanted' pause
+refuse 2 'INSTANCE and KEY=VALUE are wanted' set vm
+refuse 2 'INSTANCE, OFFSET and LENGTH are wanted' hydrate vm 5
 refuse 2 'vm: nothing more is wanted' resume vm vm
 refuse 2 'speed=1: wanted is KEY=VALUE, with a KEY of' set vm speed=1
 refuse 2 'rate: wanted is KEY=VALUE' set vm rate

@@ -54,7 +54,7 @@ finish run || true
 refuse 3 'no server has this name' wait lazy
 refuse 2 '--timeout 5x: allowed are' wait --timeout 5x lazy
 refuse 2 'one INSTANCE is wanted' wait
-refuse 2 'one INSTANCE is wanted' events lazy vm
+refuse 2 'vm: nothing more is wanted' events lazy vm
 
 # A clone that fails (P5): its destination cannot flush.
 make_garbage "$tmp/dst" 8388608

@@ -5,7 +5,6 @@
 
 #include <config.h>
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 
 #include <jansson.h>
 
+#include "arguments.h"
 #include "cleanup.h"
 #include "human.h"
 #include "message.h"
@@ -63,25 +63,16 @@ check (const char *path)
 int
 verb_check (int argc, char **argv)
 {
-  static const struct option options[] = {
-    { "help", no_argument, NULL, 'h' },
-    { NULL, 0, NULL, 0 },
+  static const struct arguments accepted = {
+    .help = check_help,
+    .wanted = "one bitmap file is wanted",
+    .min = 1,
+    .max = 1,
   };
-  int c;
+  const int r = arguments_read (&accepted, argc, argv);
 
-  while ((c = getopt_long (argc, argv, "h", options, NULL)) != -1)
-    if (c == 'h') {
-      fputs (check_help, stdout);
-      return 0;
-    }
-    else {
-      see_help (argv[0]);
-      return CHECK_USAGE;
-    }
-  if (optind + 1 != argc) {
-    wrong_usage (argv[0], "one bitmap file is wanted");
-    return CHECK_USAGE;
-  }
+  if (r != -1)
+    return r ? CHECK_USAGE : 0;
   return check (argv[optind]);
 }
 
@@ -194,28 +185,19 @@ dump_json (const struct reading *r)
 int
 verb_dump (int argc, char **argv)
 {
-  static const struct option options[] = {
-    { "help", no_argument, NULL, 'h' },
-    { "json", no_argument, NULL, 'j' },
-    { NULL, 0, NULL, 0 },
-  };
   bool json = false;
+  const struct arguments accepted = {
+    .help = dump_help,
+    .wanted = "one bitmap file is wanted",
+    .min = 1,
+    .max = 1,
+    .json = &json,
+  };
+  const int status = arguments_read (&accepted, argc, argv);
   struct reading r;
-  int c;
 
-  while ((c = getopt_long (argc, argv, "h", options, NULL)) != -1)
-    switch (c) {
-    case 'h':
-      fputs (dump_help, stdout);
-      return 0;
-    case 'j':
-      json = true;
-      break;
-    default:
-      return see_help (argv[0]);
-    }
-  if (optind + 1 != argc)
-    return wrong_usage (argv[0], "one bitmap file is wanted");
+  if (status != -1)
+    return status;
   if (reading_open (&r, argv[optind]) != READING_SOUND)
     return EXIT_FAILURE;
   if (json)

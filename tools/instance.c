@@ -224,6 +224,22 @@ instance_find (const char *what, struct instance *result)
   return r;
 }
 
+int
+instance_connect (const char *what, struct instance *i, struct talk *t)
+{
+  int r = instance_find (what, i);
+
+  if (r)
+    return r;
+  r = talk_connect (t, i->control);
+  if (r) {
+    complain ("%s: %s", i->name, t->error);
+    talk_end (t);
+    instance_clear (i);
+  }
+  return r;
+}
+
 /* Why the directory is not one for our files: nobody else may be able to put
  * something there, or in its place.  NULL if it is.
  */

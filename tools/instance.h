@@ -25,6 +25,8 @@
 
 #include <jansson.h>
 
+#include "talk.h"
+
 #define INSTANCE_NAME_MAX 64
 
 struct instance {
@@ -38,6 +40,12 @@ struct instance {
  * Does not look whether it still runs.
  */
 extern int instance_find (const char *what, struct instance *);
+
+/* Find it, and connect to it.  0, or an exit status after a message, and then
+ * there is nothing to be ended or cleared.
+ */
+extern int instance_connect (const char *what, struct instance *,
+                             struct talk *);
 
 /* All there are, by name.  For instances_free. */
 extern struct instance *instance_list (size_t *n);

@@ -5,11 +5,11 @@
 
 #include <config.h>
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "arguments.h"
 #include "cleanup.h"
 #include "human.h"
 #include "instance.h"
@@ -100,29 +100,14 @@ print_json (const struct instance *list, size_t n)
 int
 verb_list (int argc, char **argv)
 {
-  static const struct option options[] = {
-    { "help", no_argument, NULL, 'h' },
-    { "json", no_argument, NULL, 'j' },
-    { NULL, 0, NULL, 0 },
-  };
   bool json = false;
+  const struct arguments accepted = { .help = help, .json = &json };
+  const int r = arguments_read (&accepted, argc, argv);
   struct instance *list;
   size_t i, n;
-  int c;
 
-  while ((c = getopt_long (argc, argv, "h", options, NULL)) != -1)
-    switch (c) {
-    case 'h':
-      fputs (help, stdout);
-      return 0;
-    case 'j':
-      json = true;
-      break;
-    default:
-      return see_help (argv[0]);
-    }
-  if (optind < argc)
-    return wrong_usage (argv[0], "%s: nothing more is wanted", argv[optind]);
+  if (r != -1)
+    return r;
   list = instance_list (&n);
   if (json)
     print_json (list, n);

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,8 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "cleanup.h"
-#include "human.h"
 #include "instance.h"
 #include "message.h"
 #include "talk.h"
@@ -46,8 +46,9 @@ static bool
 wait_for_end (int fd, double seconds)
 {
   struct pollfd p = { .fd = fd, .events = POLLIN };
+  const int ms = seconds * 1000 < INT_MAX ? (int) (seconds * 1000) : -1;
 
-  return fd == -1 || poll (&p, 1, (int) (seconds * 1000)) == 1;
+  return fd == -1 || poll (&p, 1, ms) == 1;
 }
 
 /* Are we part of the server's command of clone-on-complete?  It waits for us. */
@@ -136,44 +137,24 @@ stop (const struct instance *i, struct talk *t, double seconds)
 int
 verb_stop (int argc, char **argv)
 {
-  static const struct option options[] = {
-    { "help", no_argument, NULL, 'h' },
-    { "timeout", required_argument, NULL, 't' },
-    { NULL, 0, NULL, 0 },
-  };
   double seconds = TIMEOUT_S;
+  const struct arguments accepted = {
+    .help = help,
+    .wanted = "one INSTANCE is wanted",
+    .min = 1,
+    .max = 1,
+    .timeout = &seconds,
+  };
   struct instance i;
   struct talk t;
-  int c, r;
+  int r = arguments_read (&accepted, argc, argv);
 
-  while ((c = getopt_long (argc, argv, "h", options, NULL)) != -1)
-    switch (c) {
-    case 'h':
-      fputs (help, stdout);
-      return 0;
-    case 't':
-      if (!human_parse_seconds (optarg, &seconds) || seconds > 1e6)
-        return wrong_usage (
-          argv[0],
-          "--timeout %s: allowed are 0 to 1000000 seconds, or "
-          "numbers with a suffix, as in 5m",
-          optarg);
-      break;
-    default:
-      return see_help (argv[0]);
-    }
-  if (argc - optind != 1)
-    return wrong_usage (argv[0], "one INSTANCE is wanted");
-  r = instance_find (argv[optind], &i);
+  if (r != -1)
+    return r;
+  r = instance_connect (argv[optind], &i, &t);
   if (r)
     return r;
-  r = talk_connect (&t, i.control);
-  if (r == 0)
-    r = stop (&i, &t, seconds);
-  else {
-    complain ("%s: %s", i.name, t.error);
-    talk_end (&t);
-  }
+  r = stop (&i, &t, seconds);
   instance_clear (&i);
   return r;
 }

@@ -6,11 +6,11 @@
 
 #include <config.h>
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "arguments.h"
 #include "human.h"
 #include "instance.h"
 #include "message.h"
@@ -20,32 +20,6 @@
 
 #define FLUSH_TIMEOUT_MS 600000 /* a slow disk with much to write */
 #define SOURCE_TIMEOUT_MS 30000 /* the other server is looked for first */
-
-/* The options of a verb that has none but --help, and the number of its
- * arguments.  -1 to go on, else the exit status.
- */
-static int
-only_arguments (int argc, char **argv, int min, int max, const char *help)
-{
-  static const struct option options[] = {
-    { "help", no_argument, NULL, 'h' },
-    { NULL, 0, NULL, 0 },
-  };
-  int c;
-
-  while ((c = getopt_long (argc, argv, "h", options, NULL)) != -1) {
-    if (c != 'h')
-      return see_help (argv[0]);
-    fputs (help, stdout);
-    return 0;
-  }
-  if (argc - optind < min)
-    return wrong_usage (argv[0], "an argument is missing");
-  if (max >= 0 && argc - optind > max)
-    return wrong_usage (argv[0], "%s: nothing more is wanted",
-                        argv[optind + max]);
-  return -1;
-}
 
 /* The arguments are taken. */
 static int
@@ -66,11 +40,16 @@ tell (const char *what, const char *execute, json_t *arguments, int timeout_ms)
 int
 verb_pause (int argc, char **argv)
 {
-  const int r = only_arguments (
-    argc, argv, 1, 1,
-    "Usage: nbdclone pause INSTANCE\n"
-    "Stop copying in the background.  What clients read is fetched all the\n"
-    "same.  \"nbdclone resume\" goes on.\n");
+  static const struct arguments accepted = {
+    .help =
+      "Usage: nbdclone pause INSTANCE\n"
+      "Stop copying in the background.  What clients read is fetched all the\n"
+      "same.  \"nbdclone resume\" goes on.\n",
+    .wanted = "one INSTANCE is wanted",
+    .min = 1,
+    .max = 1,
+  };
+  const int r = arguments_read (&accepted, argc, argv);
 
   return r != -1 ? r : tell (argv[optind], "pause", NULL, TALK_TIMEOUT_MS);
 }
@@ -78,9 +57,14 @@ verb_pause (int argc, char **argv)
 int
 verb_resume (int argc, char **argv)
 {
-  const int r = only_arguments (argc, argv, 1, 1,
-                                "Usage: nbdclone resume INSTANCE\n"
-                                "Go on with copying in the background.\n");
+  static const struct arguments accepted = {
+    .help = "Usage: nbdclone resume INSTANCE\n"
+            "Go on with copying in the background.\n",
+    .wanted = "one INSTANCE is wanted",
+    .min = 1,
+    .max = 1,
+  };
+  const int r = arguments_read (&accepted, argc, argv);
 
   return r != -1 ? r : tell (argv[optind], "resume", NULL, TALK_TIMEOUT_MS);
 }
@@ -88,10 +72,14 @@ verb_resume (int argc, char **argv)
 int
 verb_flush (int argc, char **argv)
 {
-  const int r = only_arguments (
-    argc, argv, 1, 1,
-    "Usage: nbdclone flush INSTANCE\n"
-    "Make everything durable that was written or hydrated so far.\n");
+  static const struct arguments accepted = {
+    .help = "Usage: nbdclone flush INSTANCE\n"
+            "Make everything durable that was written or hydrated so far.\n",
+    .wanted = "one INSTANCE is wanted",
+    .min = 1,
+    .max = 1,
+  };
+  const int r = arguments_read (&accepted, argc, argv);
 
   return r != -1 ? r : tell (argv[optind], "flush", NULL, FLUSH_TIMEOUT_MS);
 }
@@ -99,11 +87,16 @@ verb_flush (int argc, char **argv)
 int
 verb_source (int argc, char **argv)
 {
-  const int r = only_arguments (
-    argc, argv, 2, 2,
-    "Usage: nbdclone source INSTANCE SOURCE-URI\n"
-    "Go on with another server of the same disk.  At the next start, give its\n"
-    "URI to \"nbdclone run\".\n");
+  static const struct arguments accepted = {
+    .help =
+      "Usage: nbdclone source INSTANCE SOURCE-URI\n"
+      "Go on with another server of the same disk.  At the next start, give its\n"
+      "URI to \"nbdclone run\".\n",
+    .wanted = "INSTANCE and SOURCE-URI are wanted",
+    .min = 2,
+    .max = 2,
+  };
+  const int r = arguments_read (&accepted, argc, argv);
   struct uri uri;
   int result;
 
@@ -121,11 +114,16 @@ verb_source (int argc, char **argv)
 int
 verb_hydrate (int argc, char **argv)
 {
-  const int r = only_arguments (
-    argc, argv, 3, 3,
-    "Usage: nbdclone hydrate INSTANCE OFFSET LENGTH\n"
-    "Copy this range before all others.  Both are in bytes, or have a suffix as\n"
-    "in 64K, 1M, 20G.  It does not wait until that has been done.\n");
+  static const struct arguments accepted = {
+    .help =
+      "Usage: nbdclone hydrate INSTANCE OFFSET LENGTH\n"
+      "Copy this range before all others.  Both are in bytes, or have a suffix as\n"
+      "in 64K, 1M, 20G.  It does not wait until that has been done.\n",
+    .wanted = "INSTANCE, OFFSET and LENGTH are wanted",
+    .min = 3,
+    .max = 3,
+  };
+  const int r = arguments_read (&accepted, argc, argv);
   uint64_t range[2];
   int i;
 
@@ -181,17 +179,22 @@ add_setting (json_t *arguments, const char *argv0, const char *text)
 int
 verb_set (int argc, char **argv)
 {
-  const int r = only_arguments (
-    argc, argv, 2, -1,
-    "Usage: nbdclone set INSTANCE KEY=VALUE...\n"
-    "Change limits of a clone that runs, all of those given or none:\n"
-    "\n"
-    "  rate=BYTES               a second, for the background; 0 for no limit\n"
-    "  batch=SIZE               most bytes in one background copy\n"
-    "  threshold=N              most background copies in flight\n"
-    "  commit-interval=SECONDS  between commits\n"
-    "\n"
-    "At the next start they are again as \"nbdclone run\" is told.\n");
+  static const struct arguments accepted = {
+    .help =
+      "Usage: nbdclone set INSTANCE KEY=VALUE...\n"
+      "Change limits of a clone that runs, all of those given or none:\n"
+      "\n"
+      "  rate=BYTES               a second, for the background; 0 for no limit\n"
+      "  batch=SIZE               most bytes in one background copy\n"
+      "  threshold=N              most background copies in flight\n"
+      "  commit-interval=SECONDS  between commits\n"
+      "\n"
+      "At the next start they are again as \"nbdclone run\" is told.\n",
+    .wanted = "INSTANCE and KEY=VALUE are wanted",
+    .min = 2,
+    .max = ANY_NUMBER,
+  };
+  const int r = arguments_read (&accepted, argc, argv);
   json_t *arguments;
   int i, wrong = 0;
 

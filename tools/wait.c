@@ -5,12 +5,12 @@
 
 #include <config.h>
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "arguments.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "human.h"
@@ -100,33 +100,17 @@ wait_for_instance (const char *what, double seconds)
 int
 verb_wait (int argc, char **argv)
 {
-  static const struct option options[] = {
-    { "help", no_argument, NULL, 'h' },
-    { "timeout", required_argument, NULL, 't' },
-    { NULL, 0, NULL, 0 },
-  };
   double seconds = -1;
-  int c;
+  const struct arguments accepted = {
+    .help = wait_help,
+    .wanted = "one INSTANCE is wanted",
+    .min = 1,
+    .max = 1,
+    .timeout = &seconds,
+  };
+  const int r = arguments_read (&accepted, argc, argv);
 
-  while ((c = getopt_long (argc, argv, "h", options, NULL)) != -1)
-    switch (c) {
-    case 'h':
-      fputs (wait_help, stdout);
-      return 0;
-    case 't':
-      if (!human_parse_seconds (optarg, &seconds) || seconds > 1e9)
-        return wrong_usage (
-          argv[0],
-          "--timeout %s: allowed are 0 to 1000000000 seconds, "
-          "or numbers with a suffix, as in 30m, 2h, 1d",
-          optarg);
-      break;
-    default:
-      return see_help (argv[0]);
-    }
-  if (argc - optind != 1)
-    return wrong_usage (argv[0], "one INSTANCE is wanted");
-  return wait_for_instance (argv[optind], seconds);
+  return r != -1 ? r : wait_for_instance (argv[optind], seconds);
 }
 
 /* An event in words: "12:34:56 source-lost: connection closed". */
@@ -192,35 +176,24 @@ print_events (struct talk *t, bool json)
 int
 verb_events (int argc, char **argv)
 {
-  static const struct option options[] = {
-    { "help", no_argument, NULL, 'h' },
-    { "json", no_argument, NULL, 'j' },
-    { NULL, 0, NULL, 0 },
-  };
   bool json = false;
+  const struct arguments accepted = {
+    .help = events_help,
+    .wanted = "one INSTANCE is wanted",
+    .min = 1,
+    .max = 1,
+    .json = &json,
+  };
   struct instance i;
   struct talk t;
-  int c, r;
+  int r = arguments_read (&accepted, argc, argv);
 
-  while ((c = getopt_long (argc, argv, "h", options, NULL)) != -1)
-    switch (c) {
-    case 'h':
-      fputs (events_help, stdout);
-      return 0;
-    case 'j':
-      json = true;
-      break;
-    default:
-      return see_help (argv[0]);
-    }
-  if (argc - optind != 1)
-    return wrong_usage (argv[0], "one INSTANCE is wanted");
-  r = instance_find (argv[optind], &i);
+  if (r != -1)
+    return r;
+  r = instance_connect (argv[optind], &i, &t);
   if (r)
     return r;
-  r = talk_connect (&t, i.control);
-  if (r == 0)
-    r = print_events (&t, json);
+  r = print_events (&t, json);
   if (r)
     complain ("%s: %s", i.name, t.error);
   talk_end (&t);
