@@ -54,6 +54,14 @@ expect("announced", (d["announced"], d["hydrated"]), (True, 17))
 expect("ranges", d["ranges"],
        [{"offset": 0, "length": 2 * MIB, "hydrated": True}])
 '
+
+# A name that a terminal would obey: it is shown, and harmless.
+source_uri="nbd+unix:///a%1B%5B2Jb?socket=$tmp/source.sock"
+rm "$bitmap"
+start_clone file "$tmp/dst" clone-hydration=false
+stop clone
+nbdclone dump "$bitmap" >"$tmp/text"
+grep -q '^source export  "a?\[2Jb"$' "$tmp/text" || fail "$(cat -v "$tmp/text")"
 refuse 1 'No such file' dump "$tmp/none"
 refuse 1 'no sound bitmap file' dump "$tmp/dst"
 refuse 2 'one bitmap file is wanted' dump

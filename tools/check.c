@@ -16,6 +16,7 @@
 #include "cleanup.h"
 #include "human.h"
 #include "message.h"
+#include "printable.h"
 #include "reading.h"
 #include "verbs.h"
 
@@ -116,6 +117,7 @@ dump_text (const struct reading *r)
 {
   const struct bitmap_file_identity *id = r->identity;
   struct bitmap_file_facts facts;
+  CLEANUP_FREE char *name = make_printable (format ("%s", id->source_name));
   char uuid[37];
 
   bitmap_file_look (r->file, &facts);
@@ -127,7 +129,7 @@ dump_text (const struct reading *r)
   printf ("%-14s %zu\n", "torn blocks", facts.torn);
   printf ("%-14s %s\n", "announced",
           bitmap_file_is_announced (r->file) ? "yes" : "no");
-  printf ("%-14s \"%s\"\n", "source export", id->source_name);
+  printf ("%-14s \"%s\"\n", "source export", name);
   print_bytes ("source size", id->source_size);
   print_bytes ("disk size", id->disk_size);
   print_bytes ("region size", id->region_size);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "log.h"
 #include "message.h"
 #include "reading.h"
@@ -23,12 +24,15 @@
 void
 log_error (const char *fs, ...)
 {
+  CLEANUP_FREE char *text = NULL;
   va_list args;
 
   va_start (args, fs);
-  vfprintf (stderr, fs, args);
+  if (vasprintf (&text, fs, args) == -1)
+    text = NULL;
   va_end (args);
-  fputc ('\n', stderr);
+  need (text);
+  complain ("%s", text);
 }
 
 void
