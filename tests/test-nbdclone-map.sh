@@ -44,7 +44,25 @@ green = sum(int(r.getAttribute("width")) // 8
             for r in svg.getElementsByTagName("rect")
             if r.getAttribute("fill") == "#3a9a4b")
 expect("hydrated", green, 3 * 16 + 15 + 1 + 16 + 1)
+width = int(svg.documentElement.getAttribute("width"))
+for r in svg.getElementsByTagName("rect"):
+    assert int(r.getAttribute("x")) + int(r.getAttribute("width")) <= width, \
+        "a cell beyond the end of its row"
 '
+
+# Cells that begin in the middle of a byte, so to say.
+size=$((100 * 4096))
+make_random "$tmp/src" $size
+make_garbage "$tmp/dst" $size
+rm "$bitmap"
+start_source file "$tmp/src"
+start_clone file "$tmp/dst"
+wait_hydrated
+stop clone
+XDG_RUNTIME_DIR=$tmp COLUMNS=48 timeout "$bound" \
+    "$NBDCLONE" map --rows 1 "$bitmap" >"$tmp/odd" || fail "status $?"
+grep -qE '^ +0 B #{36}$' "$tmp/odd" || fail "$(cat "$tmp/odd")"
+
 refuse 1 'svg: No such file' map --svg "$tmp/no/svg" "$bitmap"
 refuse 3 'none' map "$tmp/none"
 refuse 3 'No such file|closed|refused' map "nbd+unix:///?socket=$tmp/none"
