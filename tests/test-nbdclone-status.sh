@@ -7,7 +7,8 @@
 . "${srcdir:-.}/functions.sh"
 
 refuse 3 'no server runs' status
-test -z "$(nbdclone list)" || fail "list without servers"
+test -z "$(nbdclone list 2>"$tmp/none")" || fail "list without servers"
+grep -q 'no server runs; "nbdclone run" starts one' "$tmp/none" || fail "list"
 test "$(nbdclone list --json)" = "[]" || fail "list --json without servers"
 
 make_random "$tmp/src" 8388608
@@ -24,6 +25,9 @@ grep -Eq "^vm_1.img +paused +0.0 % +$tmp/vm 1.img +nbd\+unix://" "$tmp/list" ||
     fail "$(cat "$tmp/list")"
 grep -Eq "^hand +complete +100.0 % +- +-$" "$tmp/list" ||
     fail "$(cat "$tmp/list")"
+# Its columns stand below each other.
+test "$(sed 's/ [^ ]*$//' "$tmp/list" | awk '{ print length }' | sort -u | wc -l)" \
+     -eq 1 || fail "$(cat "$tmp/list")"
 test "$(wc -l <"$tmp/list")" -eq 3 || fail "$(cat "$tmp/list")"
 
 for instance in vm_1.img "$tmp/vm 1.img" "$tmp/nbdclone/vm_1.img.control" \

@@ -17,6 +17,8 @@
 #include "talk.h"
 #include "verbs.h"
 
+#define WIDTH_MAX 60
+
 static const char help[] =
   "Usage: nbdclone list [--json]\n"
   "The servers that this user has started, and the system's.\n"
@@ -51,8 +53,23 @@ figure (const json_t *status, const char *key)
   return (uint64_t) json_integer_value (json_object_get (status, key));
 }
 
+/* The longest destination, but not so long that it pushes the rest away. */
+static int
+width_of_destinations (const struct instance *list, size_t n)
+{
+  size_t width = strlen ("DESTINATION"), i;
+
+  for (i = 0; i < n; ++i) {
+    const size_t length = strlen (instance_text (&list[i], "destination"));
+
+    if (length > width && length <= WIDTH_MAX)
+      width = length;
+  }
+  return (int) width;
+}
+
 static void
-print_row (const struct instance *i)
+print_row (const struct instance *i, int width)
 {
   json_t *status;
   const char *state = state_of (i, &status);
@@ -63,7 +80,7 @@ print_row (const struct instance *i)
   if (status)
     human_percent (percent, figure (status, "hydrated"),
                    figure (status, "regions"));
-  printf ("%-16s %-10s %8s  %s  %s\n", i->name, state, percent,
+  printf ("%-16s %-10s %8s  %-*s  %s\n", i->name, state, percent, width,
           *destination ? destination : "-", *uri ? uri : "-");
   json_decref (status);
 }
@@ -105,17 +122,21 @@ verb_list (int argc, char **argv)
   const int r = arguments_read (&accepted, argc, argv);
   struct instance *list;
   size_t i, n;
+  int width;
 
   if (r != -1)
     return r;
   list = instance_list (&n);
+  width = width_of_destinations (list, n);
   if (json)
     print_json (list, n);
   else if (n > 0)
-    printf ("%-16s %-10s %8s  %s  %s\n", "NAME", "STATE", "HYDRATED",
+    printf ("%-16s %-10s %8s  %-*s  %s\n", "NAME", "STATE", "HYDRATED", width,
             "DESTINATION", "DISK");
+  else
+    note ("no server runs; \"nbdclone run\" starts one");
   for (i = 0; i < n && !json; ++i)
-    print_row (&list[i]);
+    print_row (&list[i], width);
   instances_free (list, n);
   return 0;
 }
