@@ -52,7 +52,7 @@ for bad in $'bad\xff' $'bad\nname'; do
 done
 
 # The source.
-refuse_run 3 'cannot connect.*a new clone needs its source' \
+refuse_run 3 'cannot connect \(connect: .*a new clone needs its source' \
            "nbd+unix:///?socket=$tmp/nobody" "$tmp/new"
 refuse_run 1 '--size 2999999: the source .* has 3000000 bytes' \
            --size 2999999 "$source_uri" "$tmp/new"

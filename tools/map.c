@@ -26,6 +26,7 @@
 #include "human.h"
 #include "instance.h"
 #include "message.h"
+#include "nbd-handle.h"
 #include "picture.h"
 #include "reading.h"
 #include "verbs.h"
@@ -153,7 +154,7 @@ find (struct map *m)
 static int
 lost (const struct map *m, const char *why)
 {
-  complain ("%s: %s", m->what, why ? why : "the connection was closed");
+  complain ("%s: %s", m->what, why);
   return EXIT_NO_SERVER;
 }
 
@@ -166,7 +167,7 @@ wait_for (struct map *m, bool (*has_come) (struct nbd_handle *, int64_t),
     const int r = nbd_poll (m->nbd, PATIENCE_MS);
 
     if (r == -1 || nbd_aio_is_dead (m->nbd) || nbd_aio_is_closed (m->nbd))
-      return lost (m, r == -1 ? nbd_get_error () : NULL);
+      return lost (m, r == -1 ? nbd_handle_error () : "connection closed");
     if (r == 0) {
       complain ("%s: the server does not answer", m->what);
       return EXIT_TIMED_OUT;
@@ -207,13 +208,13 @@ connect_to_map (struct map *m)
       nbd_add_meta_context (m->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == -1 ||
       nbd_set_opt_mode (m->nbd, true) == -1 ||
       nbd_aio_connect_uri (m->nbd, m->uri) == -1)
-    return lost (m, nbd_get_error ());
+    return lost (m, nbd_handle_error ());
   r = wait_for (m, is_negotiating, 0);
   if (r)
     return r;
   if (nbd_set_export_name (m->nbd, m->export_name) == -1 ||
       nbd_aio_opt_go (m->nbd, NBD_NULL_COMPLETION) == -1)
-    return lost (m, nbd_get_error ());
+    return lost (m, nbd_handle_error ());
   r = wait_for (m, has_gone, 0);
   if (r)
     return r;
@@ -269,7 +270,7 @@ read_server (struct map *m, struct picture *p, unsigned columns, unsigned rows)
   }
   size = nbd_get_size (m->nbd);
   if (size <= 0)
-    return lost (m, size == 0 ? "the disk is empty" : nbd_get_error ());
+    return lost (m, size == 0 ? "the disk is empty" : nbd_handle_error ());
   picture_init (p, (uint64_t) size, 4096, columns, rows);
   while (a.offset < p->size) {
     const uint64_t from = a.offset, left = p->size - from;
@@ -280,12 +281,12 @@ read_server (struct map *m, struct picture *p, unsigned columns, unsigned rows)
     int r;
 
     if (cookie == -1)
-      return lost (m, nbd_get_error ());
+      return lost (m, nbd_handle_error ());
     r = wait_for (m, has_completed, cookie);
     if (r)
       return r;
     if (nbd_aio_command_completed (m->nbd, (uint64_t) cookie) == -1)
-      return lost (m, nbd_get_error ());
+      return lost (m, nbd_handle_error ());
     if (a.offset == from)
       return lost (m, "its extents make no sense");
   }

@@ -28,6 +28,21 @@ wake_fd_reset (int wake_fd)
   assert (n != -1 || errno == EAGAIN);
 }
 
+const char *
+nbd_handle_error (void)
+{
+  const char *message = nbd_get_error ();
+  size_t n;
+
+  if (message == NULL)
+    return "connection closed";
+  n = strspn (message, "abcdefghijklmnopqrstuvwxyz_0123456789");
+  if (strncmp (message, "nbd_", 4) == 0 && message[n] == ':' &&
+      message[n + 1] == ' ')
+    message += n + 2;
+  return message;
+}
+
 int
 nbd_handle_poll (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
                  uint64_t *heard_us)
@@ -69,13 +84,12 @@ bool
 nbd_handle_serve (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
                   uint64_t *heard_us, char *why, size_t why_size)
 {
-  const char *message = NULL;
-
   if (nbd_handle_poll (nbd, wake_fd, until_us, heard_us) == -1)
-    message = nbd_get_error ();
-  else if (!nbd_aio_is_dead (nbd) && !nbd_aio_is_closed (nbd))
+    snprintf (why, why_size, "%s", nbd_handle_error ());
+  else if (nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd))
+    snprintf (why, why_size, "connection closed");
+  else
     return true;
-  snprintf (why, why_size, "%s", message ? message : "connection closed");
   return false;
 }
 
@@ -85,11 +99,9 @@ nbd_handle_serve (struct nbd_handle *nbd, int wake_fd, uint64_t until_us,
 static void
 copy_message (char *why, size_t size, const char *message, const char *uri)
 {
-  const char *secret = message ? strstr (message, uri) : NULL;
+  const char *secret = strstr (message, uri);
 
-  if (message == NULL)
-    snprintf (why, size, "connection closed");
-  else if (secret)
+  if (secret)
     snprintf (why, size, "%.*s(the URI)%s", (int) (secret - message), message,
               secret + strlen (uri));
   else
@@ -121,7 +133,7 @@ begin_connect (const char *uri, char *why, size_t why_size)
       nbd_add_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&
       nbd_aio_connect_uri (nbd, uri) == 0)
     return nbd;
-  copy_message (why, why_size, nbd_get_error (), uri);
+  copy_message (why, why_size, nbd_handle_error (), uri);
   nbd_close (nbd);
   return NULL;
 }
@@ -157,7 +169,7 @@ nbd_handle_connect (const char *uri, uint64_t timeout_us, int wake_fd,
     else if (system_clock.now_us (&system_clock) >= until)
       snprintf (why, why_size, "no answer in the handshake");
     else if (nbd_handle_poll (nbd, wake_fd, until, &heard_us) == -1)
-      copy_message (why, why_size, nbd_get_error (), uri);
+      copy_message (why, why_size, nbd_handle_error (), uri);
     else if (nbd_aio_is_dead (nbd) || nbd_aio_is_closed (nbd))
       snprintf (why, why_size, "connection closed");
     else

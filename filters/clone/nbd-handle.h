@@ -15,6 +15,11 @@
 /* Of an eventfd: from now on it counts again. */
 extern void wake_fd_reset (int wake_fd);
 
+/* What libnbd says of the last failure, without the name of the function that was
+ * unhappy.  Valid until the next call of libnbd.
+ */
+extern const char *nbd_handle_error (void);
+
 /* Poll a handle once, no longer than until_us (as system_clock has it).
  * wake_fd, if not -1, is an eventfd that ends the poll and is reset.  *heard_us
  * is when something arrived, or 0.  -1 if libnbd says that the handle is of no

@@ -80,7 +80,7 @@ source_nbd_probe (const char *uri, uint64_t timeout_us, int wake_fd,
   if (nbd) {
     size = nbd_get_size (nbd);
     if (size == -1)
-      snprintf (why, why_size, "%s", nbd_get_error ());
+      snprintf (why, why_size, "%s", nbd_handle_error ());
     /* Say goodbye, but do not wait for the answer. */
     (void) nbd_aio_disconnect (nbd, 0);
     nbd_close (nbd);
