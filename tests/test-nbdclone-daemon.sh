@@ -47,4 +47,7 @@ nbdclone wait vm >/dev/null
 nbdclone stop vm
 daemons=()
 grep -q 'the clone is complete' "$tmp/vm.log" || fail "$(cat "$tmp/vm.log")"
+grep -Evq '^20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} ' \
+     "$tmp/vm.log" && fail "a line without its time: $(cat "$tmp/vm.log")"
+grep -Eq '^[^ ]+ [^ ]+ complete: 100.0 %' "$tmp/vm.log" || fail "no progress"
 expect_same "$tmp/src" "$tmp/vm"

@@ -7,24 +7,47 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "message.h"
 #include "printable.h"
 #include "verbs.h"
 
+static bool with_times;
+
+void
+message_with_times (void)
+{
+  with_times = true;
+}
+
+const char *
+message_time (char buf[MESSAGE_TIME_MAX])
+{
+  const time_t now = time (NULL);
+  struct tm tm;
+
+  if (!with_times || localtime_r (&now, &tm) == NULL ||
+      strftime (buf, MESSAGE_TIME_MAX, "%F %T ", &tm) == 0)
+    *buf = 0;
+  return buf;
+}
+
 static void __attribute__ ((format (printf, 2, 0)))
 say (const char *who, const char *fs, va_list args)
 {
   CLEANUP_FREE char *text = NULL;
+  char when[MESSAGE_TIME_MAX];
 
   fflush (stdout);
   if (vasprintf (&text, fs, args) == -1)
     text = NULL;
-  fprintf (stderr, "%s: %s\n", who,
+  fprintf (stderr, "%s%s: %s\n", message_time (when), who,
            text ? make_printable (text) : "out of memory");
 }
 

@@ -15,6 +15,13 @@ extern void complain (const char *fs, ...)
 /* The same, for something that is no error. */
 extern void note (const char *fs, ...) __attribute__ ((format (printf, 1, 2)));
 
+/* From now on lines begin with the time: they go to a log. */
+extern void message_with_times (void);
+
+/* What a line begins with, "2026-11-21 20:15:33 " or nothing.  Returns buf. */
+#define MESSAGE_TIME_MAX 32
+extern const char *message_time (char buf[MESSAGE_TIME_MAX]);
+
 /* Complain about the arguments of a verb, and point to its help.  argv0 is
  * "nbdclone VERB".  Returns EXIT_USAGE.
  */

@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "human.h"
+#include "message.h"
 #include "progress.h"
 
 #define STEPS 20 /* lines that are kept, for all of a clone */
@@ -166,7 +167,7 @@ keep_line (struct progress *p)
   const unsigned step =
     p->regions ? (unsigned) ((double) p->hydrated / (double) p->regions * STEPS)
                : 0;
-  char text[PROGRESS_TEXT_MAX];
+  char text[PROGRESS_TEXT_MAX], when[MESSAGE_TIME_MAX];
 
   if (step == p->said_step && strcmp (p->state, p->said_state) == 0 &&
       now < p->said_us + KEPT_US)
@@ -174,7 +175,7 @@ keep_line (struct progress *p)
   p->said_step = step;
   strcpy (p->said_state, p->state);
   p->said_us = now;
-  fprintf (p->out, "%s\n", progress_text (p, text));
+  fprintf (p->out, "%s%s\n", message_time (when), progress_text (p, text));
   fflush (p->out);
 }
 

@@ -77,7 +77,7 @@ means_nothing (const char *line)
 static void
 pass_on (struct supervisor *s, bool all)
 {
-  char *end;
+  char *end, when[MESSAGE_TIME_MAX];
 
   s->line[s->length] = 0;
   while ((end = memchr (s->line, '\n', s->length)) != NULL ||
@@ -88,7 +88,7 @@ pass_on (struct supervisor *s, bool all)
     s->line[n] = 0;
     progress_hide (&s->watch.progress);
     if (!means_nothing (s->line))
-      fprintf (stderr, "%s\n", make_printable (s->line));
+      fprintf (stderr, "%s%s\n", message_time (when), make_printable (s->line));
     s->length -= taken;
     memmove (s->line, s->line + taken, s->length);
     s->line[s->length] = 0;
@@ -175,6 +175,7 @@ begin_service (struct supervisor *s)
   if (s->ready_fd != -1) {
     dup2 (run->log_fd, STDOUT_FILENO);
     dup2 (run->log_fd, STDERR_FILENO);
+    message_with_times ();
     progress_init (&s->watch.progress, stdout);
     s->watch.known = false; /* what was known has gone with it */
     if (write (s->ready_fd, "", 1) == -1) {
