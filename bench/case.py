@@ -1,10 +1,10 @@
 """What a case is, and how it is run.
 
 A Comparison runs its subjects in turn (A B C A B C ...), since machines are
-noisy, and what is looked at is ratios within one run: the median of the ratios of
-neighbours, with their spread.  A Survey has figures of several kinds for each of
-its subjects, and no order among them.  Nothing is asserted; goals are shown beside
-what was seen.
+noisy, and what is looked at is ratios within one run: the median of the ratios
+of neighbours, with their spread.  A Survey has figures of several kinds for
+each of its subjects, and no order among them.  Nothing is asserted; goals are
+shown beside what was seen.
 """
 
 import contextlib
@@ -19,9 +19,10 @@ BOUND = 180
 
 
 class Comparison:
-    """`prepare (bench)` is a context manager that gives measure (subject), which
-    returns a number of that unit.  Unless `pairs` has others, the first subject
-    is compared with each of the others.  `goal` is for the ratio: ">= 0.97"."""
+    """`prepare (bench)` is a context manager that gives measure (subject),
+    which returns a number of that unit.  Unless `pairs` has others, the first
+    subject is compared with each of the others.  `goal` is for the ratio: ">=
+    0.97"."""
 
     def __init__(self, unit, subjects, prepare, bigger=True, goal=None,
                  pairs=None, runs=None, quick=True):

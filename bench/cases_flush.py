@@ -111,7 +111,8 @@ def flush_hydrating(bench):
     def beside_nbdcopy():
         rate = int(speed[-1] * 8)
         with Server(bench, "--filter=rate", "file", bench.image,
-                    "rate=%d" % rate) as src, PlainDisk(bench, "file") as d:
+                    "rate=%d" % rate, "burstiness=0.05") as src, \
+                PlainDisk(bench, "file") as d:
             copy = subprocess.Popen(["nbdcopy", src.uri, d.uri])
             timer = Stopwatch()
             try:

@@ -1,5 +1,5 @@
-"""Disks that are completely hydrated: what the filter costs then, what the uring
-plugin gains, and where QEMU's copy-on-read stands."""
+"""Disks that are completely hydrated: what the filter costs then, what the
+uring plugin gains, and where QEMU's copy-on-read stands."""
 
 import contextlib
 import os

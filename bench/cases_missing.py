@@ -1,4 +1,5 @@
-"""A source at the other end of a network: what is missing, and the copying of it.
+"""A source at the other end of a network: what is missing, and the copying of
+it.
 """
 
 import contextlib

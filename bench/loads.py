@@ -1,5 +1,5 @@
-"""What clients do while they are measured: fio's nbd engine, and libnbd where fio
-has no word for it."""
+"""What clients do while they are measured: fio's nbd engine, and libnbd where
+fio has no word for it."""
 
 import json
 import os

@@ -130,7 +130,8 @@ def machine():
 
 def write(report, path):
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    # A run that is interrupted keeps the file of the one before, or has its own.
+    # A run that is interrupted keeps the file of the one before, or has its
+    # own.
     with open(path + ".new", "w") as f:
         json.dump(report, f, indent=1)
         f.write("\n")

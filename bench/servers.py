@@ -68,7 +68,8 @@ class Bench:
         """Make the memory for a disk ready.
 
         A virtual machine gives memory that is free back to its host, and has to
-        ask for it again page by page: the same write of 1 GiB takes 0.3 s, or 2 s.
+        ask for it again page by page: the same write of 1 GiB takes 0.3 s, or 2
+        s.
         """
         with self.scratch(size=1) as name, open(name, "wb") as f:
             for _ in range(self.size * 5 // 4 // MIB):
@@ -106,7 +107,8 @@ class Server:
         }[program]
         command = [program, *where, *arguments]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0)
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            bufsize=0)
         # Nobody reads it most of the time.
         fcntl.fcntl(self.process.stderr, fcntl.F_SETPIPE_SZ, MIB)
         until = time.monotonic() + 20
@@ -278,7 +280,7 @@ class HydratedDisk:
 def missing_programs():
     """What is not installed, as Debian's names for it."""
     needed = {"nbdkit": "nbdkit", "fio": "fio", "nbdcopy": "libnbd-bin",
-              "qemu-img": "qemu-utils",
+              "qemu-img": "qemu-utils", "gnuplot": "gnuplot-nox",
               "qemu-storage-daemon": "qemu-system-common"}
     missing = [package for program, package in needed.items()
                if not shutil.which(program)]
