@@ -377,8 +377,7 @@ issue (struct nbd_source *src, struct command *c)
    * unless libnbd refuses it.
    */
   refused = call_libnbd (conn, c) == -1;
-  dead =
-    refused && (nbd_aio_is_dead (conn->nbd) || nbd_aio_is_closed (conn->nbd));
+  dead = nbd_aio_is_dead (conn->nbd) || nbd_aio_is_closed (conn->nbd);
   if (dead || unread ||
       (nbd_aio_get_direction (conn->nbd) & LIBNBD_AIO_DIRECTION_WRITE))
     wake (conn);

@@ -259,27 +259,34 @@ should_end (struct connection *conn, uint64_t heard_us, uint64_t *next_look_us,
   return true;
 }
 
+/* Until somebody wakes it, or the server hangs up: then whoever needs the source
+ * next must not have to find that out.  Who helps sees it himself.
+ */
 static void
-sleep_until_woken (int wake_fd)
+sleep_until_woken (struct connection *conn, bool helped)
 {
-  struct pollfd fd = { .fd = wake_fd, .events = POLLIN };
+  struct pollfd fds[2] = {
+    { .fd = conn->wake_fd, .events = POLLIN },
+    { .fd = helped ? -1 : nbd_aio_get_fd (conn->nbd), .events = POLLRDHUP },
+  };
 
-  (void) poll (&fd, 1, TICK_US / 1000);
-  wake_fd_reset (wake_fd);
+  (void) poll (fds, 2, TICK_US / 1000);
+  wake_fd_reset (conn->wake_fd);
 }
 
 /* What a connection's thread does next.  While there are replies to come that
  * nobody else reads, it waits for them; otherwise it has a look at the socket now
- * and then, to see whether the server has hung up.
+ * and then, and when the server has hung up.
  */
 enum turn { SLEEP, GLANCE, WATCH };
 
 static enum turn
-next_turn (struct connection *conn, enum turn last)
+next_turn (struct connection *conn, enum turn last, bool *helped)
 {
   enum turn turn = SLEEP;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&conn->src->lock);
+  *helped = conn->helped;
   if (!conn->helped) {
     if (conn->n_in_flight > 0)
       turn = WATCH;
@@ -300,10 +307,12 @@ serve (struct connection *conn, char *why, size_t why_size)
   enum turn turn = WATCH;
 
   while (!should_end (conn, heard_us, &next_look_us, why, why_size)) {
-    turn = next_turn (conn, turn);
+    bool helped;
+
+    turn = next_turn (conn, turn, &helped);
     heard_us = 0;
     if (turn == SLEEP)
-      sleep_until_woken (conn->wake_fd);
+      sleep_until_woken (conn, helped);
     else if (!nbd_handle_serve (nbd, conn->wake_fd,
                                 turn == WATCH ? now_us () + TICK_US : 0,
                                 &heard_us, why, why_size))
