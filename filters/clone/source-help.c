@@ -98,7 +98,8 @@ nbd_source_help (struct source *s, struct source_request *r)
     conn->issuers--;
     if (conn->issuers == 0 && conn->state == CLOSING)
       pthread_cond_broadcast (&src->idle);
-    if (conn->broken)
+    /* Its thread may wait for nothing but the last answer to close it. */
+    if (conn->broken || src->stopped || is_outdated (conn))
       wake (conn);
     else
       hand_over (conn);
