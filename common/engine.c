@@ -221,6 +221,8 @@ read_mixed (struct engine *e, uint8_t *buf, uint32_t length, uint64_t offset,
     uint8_t *to = buf + (at - offset);
 
     if (run.hydrated) {
+      if (started > finished) /* others may ride on it (flights.h) */
+        source_leave (e->clone.source);
       ret = d->ops->read (d, to, (uint32_t) run.length, at, err);
       at += run.length;
     }

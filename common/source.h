@@ -40,7 +40,8 @@ struct source_ops {
   /* The caller is going to wait for this request of his, and nothing else, until
    * it is done: now he may do some of the source's work, and spare a thread of
    * the source to be woken for it.  Returns when it is done, or when somebody
-   * else is going to see to it.  May be NULL.
+   * else is going to see to it.  Without a request: he does not wait yet, but
+   * others may wait for what he has started.  May be NULL.
    */
   void (*help) (struct source *, struct source_request *);
 };
@@ -101,6 +102,14 @@ source_start_extents (struct source *s, struct source_wait *w,
   };
   sem_init (&w->ended, 0, 0);
   s->ops->extents (s, &w->request);
+}
+
+/* The caller has started something, and does other things before he waits. */
+static inline void
+source_leave (struct source *s)
+{
+  if (s->ops->help)
+    s->ops->help (s, NULL);
 }
 
 /* Wait for what was started; returns its error. */

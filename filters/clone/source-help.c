@@ -85,12 +85,13 @@ nbd_source_help (struct source *s, struct source_request *r)
   unsigned i;
 
   /* Most of them, when much is in flight. */
-  if (atomic_load_explicit (&r->unfinished, memory_order_acquire) == 0)
+  if (r && atomic_load_explicit (&r->unfinished, memory_order_acquire) == 0)
     return;
   pthread_mutex_lock (&src->lock);
-  conn = r->connection;
-  if (atomic_load_explicit (&r->unfinished, memory_order_acquire) == 1 &&
-      conn && conn->state == UP && !conn->watched && !conn->helped) {
+  conn = r ? r->connection : NULL;
+  if (conn &&
+      atomic_load_explicit (&r->unfinished, memory_order_acquire) == 1 &&
+      conn->state == UP && !conn->watched && !conn->helped) {
     conn->helped = true;
     conn->issuers++;
     read_replies (conn, r);
@@ -107,6 +108,7 @@ nbd_source_help (struct source *s, struct source_request *r)
   else
     for (i = 0; i < src->n_connections; ++i)
       hand_over (&src->connections[i]);
-  r->alone = true;
+  if (r)
+    r->alone = true;
   pthread_mutex_unlock (&src->lock);
 }
