@@ -70,7 +70,7 @@ struct source_request {
   atomic_uint unfinished; /* commands to come */
   atomic_int failure;
   void *connection; /* where the last command was sent */
-  bool alone;       /* the caller does not help, or does not any more */
+  bool alone;       /* the caller cannot help, or does not any more */
 };
 
 /* A request with somebody who waits for it. */

@@ -140,6 +140,7 @@ take_off (struct command *c)
 void
 let_wait (struct nbd_source *src, struct command *c)
 {
+  c->request->alone = true; /* whoever it is sent by, and where */
   list_add (&src->waiting, c);
   pthread_cond_signal (&src->overlook);
 }
@@ -378,8 +379,11 @@ issue (struct nbd_source *src, struct command *c)
    */
   refused = call_libnbd (conn, c) == -1;
   dead = nbd_aio_is_dead (conn->nbd) || nbd_aio_is_closed (conn->nbd);
-  if (dead || unread ||
-      (nbd_aio_get_direction (conn->nbd) & LIBNBD_AIO_DIRECTION_WRITE))
+  if (nbd_aio_get_direction (conn->nbd) & LIBNBD_AIO_DIRECTION_WRITE) {
+    unread = true;
+    wake_helper (conn); /* he may poll for replies only */
+  }
+  if (dead || unread)
     wake (conn);
 
   pthread_mutex_lock (&src->lock);
@@ -494,6 +498,8 @@ cut (struct nbd_source *src, struct source_request *r, uint64_t at,
   most = src->block_max;
   disk_end = src->end;
   can_extents = src->can_extents;
+  if (!r->extents && at / most != (end - 1) / most)
+    r->alone = true; /* its commands may be on several connections */
   pthread_mutex_unlock (&src->lock);
 
   if (r->extents) {

@@ -88,7 +88,7 @@ nbd_source_help (struct source *s, struct source_request *r)
   if (r && atomic_load_explicit (&r->unfinished, memory_order_acquire) == 0)
     return;
   pthread_mutex_lock (&src->lock);
-  conn = r ? r->connection : NULL;
+  conn = r && !r->alone ? r->connection : NULL;
   if (conn &&
       atomic_load_explicit (&r->unfinished, memory_order_acquire) == 1 &&
       conn->state == UP && !conn->watched && !conn->helped) {

@@ -220,15 +220,24 @@ has_overdue (const struct connection *conn, uint64_t now)
   return false;
 }
 
+/* When timeouts are looked at next.  Who comes late has been stopped, perhaps, and
+ * so have others, who have not yet had time to read what arrived meanwhile.
+ */
+struct look {
+  uint64_t next_us;
+  bool late; /* the last time */
+};
+
 /* Is there a reason to end an open connection?  Now and then the timeouts are
  * looked at, too.
  */
 static bool
-should_end (struct connection *conn, uint64_t heard_us, uint64_t *next_look_us,
+should_end (struct connection *conn, uint64_t heard_us, struct look *look,
             char *why, size_t why_size)
 {
   struct nbd_source *src = conn->src;
   const uint64_t now = now_us ();
+  bool late;
 
   ACQUIRE_LOCK_FOR_CURRENT_SCOPE (&src->lock);
   if (heard_us)
@@ -249,10 +258,12 @@ should_end (struct connection *conn, uint64_t heard_us, uint64_t *next_look_us,
     snprintf (why, why_size, "another server was asked for");
     return conn->n_in_flight == 0 || now >= src->switched_us + DRAIN_US;
   }
-  if (now < *next_look_us)
+  if (now < look->next_us)
     return false;
-  *next_look_us = now + TICK_US;
-  if (!has_overdue (conn, now))
+  late = now >= look->next_us + TICK_US && !look->late;
+  look->next_us = now + TICK_US;
+  look->late = late;
+  if (late || !has_overdue (conn, now))
     return false;
   snprintf (why, why_size, "no answer for %g s",
             (double) src->config.timeout_us / 1e6);
@@ -302,11 +313,11 @@ static void
 serve (struct connection *conn, char *why, size_t why_size)
 {
   struct nbd_handle *nbd = conn->nbd;
-  uint64_t next_look_us = 0;
+  struct look look = { 0, false };
   uint64_t heard_us = 0;
   enum turn turn = WATCH;
 
-  while (!should_end (conn, heard_us, &next_look_us, why, why_size)) {
+  while (!should_end (conn, heard_us, &look, why, why_size)) {
     bool helped;
 
     turn = next_turn (conn, turn, &helped);
