@@ -210,7 +210,16 @@ class Clone:
         """What the control socket answers."""
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(30)
-            s.connect(self.control)
+            until = time.monotonic() + 5
+            while True:
+                try:
+                    s.connect(self.control)
+                    break
+                except (FileNotFoundError, ConnectionRefusedError):
+                    # The server has only just been started.
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.002)
             s.sendall(json.dumps({"execute": execute,
                                   "arguments": arguments}).encode() + b"\n")
             with s.makefile("r") as lines:
