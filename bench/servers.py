@@ -93,6 +93,14 @@ def run(*command):
     return done.stdout.decode(errors="replace")
 
 
+def is_listening(path):
+    """Whether somebody listens on a Unix socket, without bothering them: a
+    socket that is there may not be listened on yet."""
+    with open("/proc/net/unix") as f:
+        return any(line.split()[3] == "00010000" and
+                   line.endswith(" %s\n" % path) for line in f)
+
+
 class Server:
     """A server on a Unix socket; `uri` is where, stderr can be waited for."""
 
@@ -112,7 +120,7 @@ class Server:
         # Nobody reads it most of the time.
         fcntl.fcntl(self.process.stderr, fcntl.F_SETPIPE_SZ, MIB)
         until = time.monotonic() + 20
-        while not os.path.exists(self.socket):
+        while not is_listening(self.socket):
             if self.process.poll() is not None or time.monotonic() > until:
                 self.process.kill()
                 raise Failed("%s: %s" % (
@@ -210,16 +218,10 @@ class Clone:
         """What the control socket answers."""
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(30)
-            until = time.monotonic() + 5
-            while True:
-                try:
-                    s.connect(self.control)
-                    break
-                except (FileNotFoundError, ConnectionRefusedError):
-                    # The server has only just been started.
-                    if time.monotonic() > until:
-                        raise
-                    time.sleep(0.002)
+            until = time.monotonic() + 20
+            while not is_listening(self.control) and time.monotonic() < until:
+                time.sleep(0.002)
+            s.connect(self.control)
             s.sendall(json.dumps({"execute": execute,
                                   "arguments": arguments}).encode() + b"\n")
             with s.makefile("r") as lines:
