@@ -129,6 +129,14 @@ def random_places(size, first=0):
         yield first + chance.randrange((size - first) // 4096) * 4096
 
 
+def trim_range(uri, offset, length):
+    """Make it hydrated without its source, since it reads as zeroes then."""
+    h = connect(uri)
+    for at in range(offset, offset + length, 512 * MIB):
+        h.trim(min(512 * MIB, offset + length - at), at)
+    h.shutdown()
+
+
 def hydrate_range(uri, offset, length):
     """Make it hydrated, and nothing else (NBD's cache command answers when
     that is done)."""
