@@ -114,8 +114,7 @@
 #define BLOCKS_OFFSET (2 * HEADER_SIZE)
 #define CHECKED_FROM 16 /* what the checksums leave out */
 #define PAIR (2 * BITMAP_FILE_BLOCK)
-#define READ_PAIRS \
-  16 /* of slots that one read fetches: 128 KiB stay in a cache */
+#define READ_PAIRS 16 /* of slots, that one read fetches: they fit in a cache */
 /* No clone lives to see it, but a hostile file may say so. */
 #define GENERATION_MAX (UINT64_MAX / 2)
 
