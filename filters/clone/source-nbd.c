@@ -17,8 +17,8 @@
  * Each connection has a thread, which connects, polls, and reconnects with
  * growing pauses.  Commands are issued by whoever makes them, if a connection is
  * up, straight into libnbd; the thread is woken only if the socket would not
- * take all.  So it does not know of them, and looks at the clock now and then
- * whether it has something in flight or not.  A handle may be closed only when
+ * take all, or if nobody reads the reply (source-help.c).  So it need not know of
+ * them, and looks at the clock now and then.  A handle may be closed only when
  * nobody is issuing on it: that is what `issuers` counts.
  *
  * Locks: src->lock protects all lists and states, and is a leaf.  libnbd has a
